@@ -66,10 +66,10 @@ const NOTHING: &str = "nothing was deleted";
 impl Delete {
     pub(crate) fn run(self, registry: &Registry) -> Result<Outcome> {
         let range = self.filter.range().map_err(|error| error.and(NOTHING))?;
-        let found = if self.dry_run {
+        let (found, outcome) = if self.dry_run {
             self.look(range, registry).map_err(|error| error.and(NOTHING))?
         } else {
-            self.delete(range, registry)?
+            (self.delete(range, registry)?, Outcome::Fine)
         };
         let points = found.iter().filter_map(|(_, points)| *points).sum::<usize>();
         let uncounted = found.iter().filter(|(_, points)| points.is_none()).count();
@@ -107,7 +107,7 @@ impl Delete {
             Some(key) => filter::report_no_match(&format!("--key {}", key.shown())),
             None => self.filter.report_no_match(),
         }
-        Ok(Outcome::of(uncounted > 0))
+        Ok(outcome.and(Outcome::of(uncounted > 0)))
     }
 
     fn wants(&self, key: FieldKey<'_>) -> bool {
@@ -117,8 +117,9 @@ impl Delete {
         )
     }
 
-    /// Counts what a delete would remove. It changes nothing, not even a directory that has no manifest yet.
-    fn look(&self, range: TimeRange, registry: &Registry) -> Result<Found> {
+    /// Counts what a delete would remove. It changes nothing, not even a directory that has no manifest yet. Reports a log
+    /// that the delete would refuse.
+    fn look(&self, range: TimeRange, registry: &Registry) -> Result<(Found, Outcome)> {
         let dirs = self.to.dirs_unchanged("delete", &self.dir, registry)?;
         let place = self.to.place(&self.dir, registry)?;
         if place.no_log().is_some() {
@@ -128,8 +129,17 @@ impl Delete {
         if let Some(problem) = view.problems().first() {
             return Err(problem.clone().into());
         }
+        let outcome = place.report_problems(&view);
+        if outcome != Outcome::Fine {
+            complain(&format!(
+                "{}: the log is corrupt, so a delete without --dry-run would fail and delete nothing; docs/repair.md describes \
+                 how to rescue the directory",
+                self.dir.display()
+            ));
+        }
         let mut reader = view.reader();
-        self.count(view.keys(), |key, out| Ok(reader.read(key, range, out)?))
+        let found = self.count(view.keys(), |key, out| Ok(reader.read(key, range, out)?))?;
+        Ok((found, outcome))
     }
 
     fn delete(&self, range: TimeRange, registry: &Registry) -> Result<Found> {

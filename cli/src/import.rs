@@ -19,9 +19,12 @@ use clap::Args;
 use tsmith_cache::Error::Full;
 use tsmith_engine::driver::Driver;
 use tsmith_engine::line::{Precision, Rejected};
-use tsmith_engine::{ErrorKind, LineOptions, OnConflict, Registry, Timestamp, Turn, Turns, WhenFull};
+use tsmith_engine::{
+    ErrorKind, LineOptions, Manifest, OnConflict, Parts, Registry, Timestamp, Turn, Turns, WhenFull,
+};
+use tsmith_wal::fs::OsFs;
 
-use crate::args::{self, Parts, WriteTo};
+use crate::args::{self, WriteTo};
 use crate::clock;
 use crate::context::{Choice, Contexts, content_lines};
 use crate::exit::{Failure, Outcome, Result, complain};
@@ -86,7 +89,7 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with_all = ["database", "retention", "wal"])]
     by_database: bool,
     #[command(flatten)]
-    parts: Parts,
+    parts: args::Parts,
 }
 
 fn precision(text: &str) -> Result<Precision, String> {
@@ -210,6 +213,7 @@ impl Import {
                 let _ = std::fs::remove_file(path);
             }
         })?;
+        note_parts_that_keep_nothing(dir, registry);
         let opened = report_recovery(engine.recovery());
         let options = LineOptions {
             precision: self.precision,
@@ -226,6 +230,24 @@ impl Import {
         read?;
         closed?;
         Ok(opened.and(totals?))
+    }
+}
+
+/// Reports that a part of the engine in `data` stores nothing. Such parts exist for measurements.
+fn note_parts_that_keep_nothing(data: &Path, registry: &Registry) {
+    let Some(Parts { storer, log, .. }) = Manifest::read(&OsFs, data).ok().flatten().map(|found| found.parts)
+    else {
+        return;
+    };
+    if registry.find_log(&log).is_ok_and(|entry| !entry.kind().keeps_records()) {
+        complain(&format!(
+            "the log `{log}` stores nothing: values that are not in TSM files when the import ends are lost"
+        ));
+    }
+    if registry.find_storer(&storer).is_ok_and(|entry| !entry.keeps_values()) {
+        complain(&format!(
+            "the storer `{storer}` stores nothing: a snapshot writes no values and truncates the log"
+        ));
     }
 }
 

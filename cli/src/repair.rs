@@ -14,7 +14,7 @@ use tsmith_engine::view::{Held, hold};
 use tsmith_wal::fs::OsFs;
 
 use crate::args::{ReportFormat, Wal};
-use crate::exit::{Outcome, Result};
+use crate::exit::{Outcome, Result, complain};
 use crate::holder;
 use crate::output::{Out, count};
 use crate::place::{Member, Owner, Place, Skipped, Tree};
@@ -65,8 +65,14 @@ impl RepairArgs {
         if !self.dry_run && !self.force {
             holder::refuse_held("repair", tree.places.iter().flat_map(|(_, place)| place.paths(registry)))?;
         }
-        let mut report =
-            Report { dry_run: self.dry_run, problems: 0, files: Vec::new(), skipped: tree.skipped };
+        let mut report = Report {
+            dry_run: self.dry_run,
+            problems: 0,
+            files: Vec::new(),
+            skipped: tree.skipped,
+            no_log: tree.places.iter().filter_map(|(_, place)| place.unrepaired_log()).collect(),
+        };
+        report.no_log.iter().for_each(|no_log| complain(&no_log.reason));
         let mut out = Out::stdout();
         let mut failures = Vec::new();
         // For a tree, `--wal` names the directory above the logs.
@@ -97,16 +103,17 @@ impl RepairArgs {
             }
             ReportFormat::Table => {
                 Skipped::note_all(&report.skipped);
-                let end = match (problems, dry_run) {
-                    (0, _) if !failures.is_empty() => {
-                        let unread = count(failures.len(), "shard");
-                        format!("0 with problems; {unread} could not be read")
-                    }
-                    (0, _) => "all ok".to_owned(),
-                    (_, true) => format!("{problems} with problems; nothing was changed (dry run)"),
-                    (_, false) => format!("{problems} with problems"),
-                };
-                writeln!(out.text(), "{}, {end}", count(report.files.len() as u64, "file"))
+                let mut end = vec![report.totals()];
+                if !failures.is_empty() {
+                    end.push(format!("{} could not be read", count(failures.len(), "shard")));
+                }
+                if !report.no_log.is_empty() {
+                    end.push(format!("the log of {} was not found", count(report.no_log.len(), "shard")));
+                }
+                if dry_run && problems > 0 {
+                    end.push("nothing was changed (dry run)".to_owned());
+                }
+                writeln!(out.text(), "{}", end.join("; "))
             }
         };
         debug_assert!(written.is_ok(), "writing to a vector cannot fail");

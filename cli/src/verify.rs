@@ -79,7 +79,8 @@ struct Shard {
     files: u64,
     /// The number of files with problems.
     problems: u64,
-    values: u64,
+    /// Values of all files and of the log, also those that are deleted or replaced.
+    stored_values: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -133,13 +134,25 @@ impl Verify {
         }
         bar.clear();
         report.types_differ = types.differences();
+        if self.format == ReportFormat::Table {
+            Skipped::note_all(&report.skipped);
+        }
         self.end(&report, &mut out)?;
         let problems = || report.files.iter().flat_map(|file| &file.problems);
         if problems().any(|problem| problem.is_unread) {
             outcome = Outcome::Unread;
         }
-        if problems().any(|problem| !problem.is_unread) {
+        let is_corrupt = |file: &Finding| file.problems.iter().any(|problem| !problem.is_unread);
+        let (salvage, repair): (Vec<_>, Vec<_>) =
+            report.files.iter().filter(|file| is_corrupt(file)).partition(|file| file.needs_salvage);
+        if !repair.is_empty() {
             complain("run `tsmith repair --dry-run` to see what a repair keeps and drops");
+        }
+        if let Some(log) = salvage.first() {
+            complain(&format!(
+                "{}: `tsmith repair` cannot rewrite this log; run `tsmith snapshot --recovery salvage` on the engine directory",
+                log.path
+            ));
         }
         Ok(outcome.and(Outcome::of(report.problems > 0)))
     }
@@ -182,7 +195,7 @@ impl Verify {
             report.problems += u64::from(!finding.ok);
             shard.problems += u64::from(!finding.ok);
             shard.files += 1;
-            shard.values += values;
+            shard.stored_values += values;
             print(&finding, bar)?;
             report.files.push(finding);
         }
@@ -205,9 +218,6 @@ impl Verify {
             }
             ReportFormat::Table => {
                 let mut written = Ok(());
-                for (path, reason) in Skipped::grouped(&report.skipped, Skipped::have_one_name) {
-                    written = written.and_then(|()| writeln!(text, "note {path}: not checked: {reason}"));
-                }
                 for Skipped { path, reason } in &report.leftovers {
                     let path = path.display();
                     written = written.and_then(|()| writeln!(text, "leftover {path}: {reason}"));
@@ -218,7 +228,7 @@ impl Verify {
                     number => format!("{} not checked", count(number, "leftover file")),
                 };
                 if !report.shards.is_empty() {
-                    let values: u64 = report.shards.iter().map(|shard| shard.values).sum();
+                    let values: u64 = report.shards.iter().map(|shard| shard.stored_values).sum();
                     let with_problems = report.shards.iter().filter(|shard| !shard.is_fine()).count();
                     let (shards, files) = (report.shards.len(), report.files.len());
                     let (shards, files) = (count(shards, "shard"), count(files, "file"));
@@ -227,7 +237,7 @@ impl Verify {
                             text,
                             "{shards}, {with_problems} with problems: {files}, {} with problems, {}{}{leftovers}",
                             report.problems,
-                            count(values, "value"),
+                            count(values, "stored value"),
                             if leftovers.is_empty() { "" } else { "; " }
                         )
                     });
@@ -248,10 +258,10 @@ impl Shard {
     }
 
     fn print(&self, out: &mut Out) -> Result<()> {
-        let Self { path, files, problems, values, error } = self;
+        let Self { path, files, problems, stored_values, error } = self;
         let word = if self.is_fine() { "ok" } else { "problems" };
         let path = printable(path);
-        let (files, values) = (count(*files, "file"), count(*values, "value"));
+        let (files, values) = (count(*files, "file"), count(*stored_values, "stored value"));
         let written = match error {
             Some(error) => writeln!(out.text(), "{word} {path}: {error}"),
             None => writeln!(out.text(), "{word} {path}: {files}, {problems} with problems, {values}"),

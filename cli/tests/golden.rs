@@ -170,21 +170,21 @@ fn tombstones_are_shown() {
 }
 
 #[test]
-fn frames_of_real_segments_are_shown() {
+fn records_of_real_segments_are_shown() {
     let dir = vectors("wal").join("wal/normal");
     let mut segments = listed(&vectors("wal"), "wal");
     segments.retain(|segment| segment.path.parent() == Some(&dir));
     assert!(!segments.is_empty());
     for Listed { path, lines, .. } in segments {
-        let frames: Vec<&Value> = lines.iter().filter(|line| line["compressed_len"].is_u64()).collect();
+        let records: Vec<&Value> = lines.iter().filter(|line| line["compressed_len"].is_u64()).collect();
         let found = run("inspect {} --format json", &[&path]).exits(0).json();
         let units = array(&found["files"][0]["units"]);
-        assert_eq!(units.len(), frames.len(), "{}", path.display());
-        for (unit, frame) in units.iter().zip(frames) {
-            assert_eq!(unit["unit"], "frame");
-            assert_equal(unit, frame, &["offset"], &path);
-            assert_eq!(unit["compressed_bytes"], frame["compressed_len"]);
-            assert_eq!(unit["keys"].as_array().map(Vec::len), frame["keys"].as_array().map(Vec::len));
+        assert_eq!(units.len(), records.len(), "{}", path.display());
+        for (unit, record) in units.iter().zip(records) {
+            assert_eq!(unit["unit"], "record");
+            assert_equal(unit, record, &["offset"], &path);
+            assert_eq!(unit["compressed_bytes"], record["compressed_len"]);
+            assert_eq!(unit["keys"].as_array().map(Vec::len), record["keys"].as_array().map(Vec::len));
         }
     }
     let (export, stats) = (run("export {}", &[&dir]), run("stats {}", &[&dir]));

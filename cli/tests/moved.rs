@@ -115,3 +115,36 @@ fn the_error_of_a_missing_log_names_wal() {
     run("compact {}", &[&alone]).exits(0);
     assert_eq!(run("export {} --format lp", &[&alone]).exits(0).text(), LINE);
 }
+
+/// Story: a repair of a shard without its log said that all was ok.
+#[test]
+fn a_repair_reports_a_missing_log() {
+    let scratch = Scratch::new();
+    let (data, wal) = dirs(&shard(&scratch));
+    run("snapshot {}", &[&data]).exits(0);
+    fs::remove_file(data.join("tsmith.manifest")).expect("there");
+    let elsewhere = scratch.path("elsewhere");
+    OsFs.rename(&wal, &elsewhere).expect("moved");
+    let found = run("repair {}", &[&data]).exits(0).says(&[&data.display().to_string(), "--wal"]);
+    assert!(found.text().contains("the log of 1 shard "), "{}", found.text());
+    let report = run("repair {} --format json", &[&data]).exits(0).json();
+    assert_eq!(report["no_log"][0]["path"], data.display().to_string());
+    let report = run("repair {} --wal {} --format json", &[&data, &elsewhere]).exits(0).json();
+    assert!(report["no_log"].is_null() && report["files"].as_array().is_some_and(|files| files.len() > 1));
+}
+
+/// Story: one report had relative paths for files and absolute paths for segments.
+#[test]
+fn paths_of_a_log_have_the_form_of_the_argument() {
+    let scratch = Scratch::new();
+    let root = shard(&scratch);
+    let verified = |path: &Path| {
+        let output = support::command().arg("verify").arg(path).current_dir(&root).output().expect("runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    for (path, prefix) in [(Path::new("data/db/rp/1"), "ok wal/db/rp/1/_"), (&dirs(&root).0, "ok /")] {
+        let text = verified(path);
+        assert!(text.lines().any(|line| line.starts_with(prefix) && line.contains(".wal: ")), "{text}");
+        assert!(path.is_relative() || !text.contains("ok wal"), "{text}");
+    }
+}

@@ -341,6 +341,9 @@ fn every_log_is_read_past_corruption() {
         let left = points(&read);
         assert_eq!(left[&b"m#!~#v"[..]].len(), 396, "{log}: one batch is lost");
         run("export {}", &[&segment]).exits(if log == "etcd" { 2 } else { 1 });
+        let verified = run("verify {}", &[&dir]).exits(1).stderr;
+        assert_eq!(verified.contains("--recovery salvage"), log == "etcd", "{verified}");
+        assert_eq!(verified.contains("repair --dry-run"), log != "etcd", "{verified}");
         let way = if log == "etcd" { "tsmith snapshot" } else { "tsmith repair" };
         for refused in [run("import {} {}", &[&dir, &lines]), run("snapshot {}", &[&dir])] {
             refused.exits(1).says(&[&name, way, "--recovery salvage"]);

@@ -27,6 +27,18 @@ fn every_type_comes_back_from_log_and_files() {
     run("verify {}", &[&dir]).exits(0);
 }
 
+/// Story: an import with `--log null` reported its values as imported, and stored none.
+#[test]
+fn an_import_names_a_part_that_stores_nothing() {
+    let scratch = Scratch::new();
+    let input = scratch.file("in.lp", "m v=1 1\n");
+    for (flag, name) in [("log", "`null`"), ("storer", "`empty`")] {
+        let (dir, part) = (scratch.path(flag), name.trim_matches('`'));
+        run(&format!("import {{}} {{}} --{flag} {part}"), &[&dir, &input]).exits(0).says(&[name]);
+        run("import {} {}", &[&dir, &input]).exits(0).says(&[name]);
+    }
+}
+
 #[test]
 fn fields_of_one_time_share_a_line() {
     let scratch = Scratch::new();

@@ -1,4 +1,4 @@
-//! Shows segments of a log: group marks, frames and their records.
+//! Shows segments of a log: group marks and records.
 
 use std::io::Write;
 use std::ops::Range;
@@ -38,14 +38,14 @@ pub(super) struct Content {
 #[serde(tag = "unit", rename_all = "lowercase")]
 enum Shown {
     Mark { offset: u64, durable: u32, length: u32 },
-    Frame(Frame),
+    Record(Record),
 }
 
 #[derive(Serialize)]
-struct Frame {
+struct Record {
     offset: u64,
     /// write, delete or delete-range.
-    record: &'static str,
+    kind: &'static str,
     compressed_bytes: u64,
     payload_bytes: u64,
     keys: Vec<Key>,
@@ -76,7 +76,7 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     let mut at = 0;
     let replayed = read::records(path, |found| {
         content.add_marks(&bytes, at..found.offset);
-        content.units.push(Shown::Frame(frame(found)));
+        content.units.push(Shown::Record(shown(found)));
         at = found.end;
         Ok(())
     });
@@ -94,10 +94,10 @@ pub(super) fn inspect(path: &Path) -> Result<Content> {
     Ok(content)
 }
 
-fn frame(SegmentRecord { record, offset, stored_bytes, .. }: SegmentRecord<'_>) -> Frame {
-    let mut frame = Frame {
+fn shown(SegmentRecord { record, offset, stored_bytes, .. }: SegmentRecord<'_>) -> Record {
+    let mut shown = Record {
         offset,
-        record: match record.kind {
+        kind: match record.kind {
             RecordKind::Write => "write",
             RecordKind::Delete => "delete",
             RecordKind::DeleteRange => "delete-range",
@@ -116,7 +116,7 @@ fn frame(SegmentRecord { record, offset, stored_bytes, .. }: SegmentRecord<'_>) 
     };
     match entry::decode(record.kind, record.payload) {
         Ok(Entry::Write(batch)) => {
-            frame.keys = batch
+            shown.keys = batch
                 .columns()
                 .map(|(key, column)| Key {
                     field_type: Some(column.field_type().name()),
@@ -125,16 +125,16 @@ fn frame(SegmentRecord { record, offset, stored_bytes, .. }: SegmentRecord<'_>) 
                 })
                 .collect();
             let times = || batch.columns().flat_map(|(_, column)| column.times().iter().copied());
-            (frame.min, frame.max) = (times().min(), times().max());
+            (shown.min, shown.max) = (times().min(), times().max());
         }
-        Ok(Entry::Delete(keys)) => frame.keys = keys.into_iter().map(named).collect(),
+        Ok(Entry::Delete(keys)) => shown.keys = keys.into_iter().map(named).collect(),
         Ok(Entry::DeleteRange { range, keys }) => {
-            frame.keys = keys.into_iter().map(named).collect();
-            (frame.min, frame.max) = (Some(range.min), Some(range.max));
+            shown.keys = keys.into_iter().map(named).collect();
+            (shown.min, shown.max) = (Some(range.min), Some(range.max));
         }
-        Err(error) => frame.error = Some(Problem::at(offset, format!("payload: {error}"))),
+        Err(error) => shown.error = Some(Problem::at(offset, format!("payload: {error}"))),
     }
-    frame
+    shown
 }
 
 impl Content {
@@ -152,19 +152,19 @@ impl Content {
     }
 
     pub(super) fn is_corrupt(&self) -> bool {
-        let bad_frame = |unit: &Shown| matches!(unit, Shown::Frame(Frame { error: Some(_), .. }));
-        self.error.is_some() && !self.torn || self.units.iter().any(bad_frame)
+        let is_bad = |unit: &Shown| matches!(unit, Shown::Record(Record { error: Some(_), .. }));
+        self.error.is_some() && !self.torn || self.units.iter().any(is_bad)
     }
 
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
-        let frames = self.units.iter().filter(|unit| matches!(unit, Shown::Frame(_))).count() as u64;
-        let marks = self.units.len() as u64 - frames;
+        let records = self.units.iter().filter(|unit| matches!(unit, Shown::Record(_))).count() as u64;
+        let marks = self.units.len() as u64 - records;
         let Self { bytes, used_bytes, .. } = self;
         let written = writeln!(
             out.text(),
             "  segment, {}, {used_bytes} used, {}, {}",
             count(*bytes, "byte"),
-            count(frames, "frame"),
+            count(records, "record"),
             count(marks, "mark")
         );
         debug_assert!(written.is_ok(), "writing to a vector cannot fail");
@@ -182,7 +182,7 @@ impl Content {
                         "    offset {offset:>9}  mark: durable up to offset {durable}, group of {length} bytes"
                     )
                 }
-                Shown::Frame(frame) => frame.print(out.text()),
+                Shown::Record(record) => record.print(out.text()),
             };
             debug_assert!(written.is_ok(), "writing to a vector cannot fail");
             out.spill()?;
@@ -200,15 +200,15 @@ impl Content {
     }
 }
 
-impl Frame {
+impl Record {
     fn print(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
-        let Self { offset, record, compressed_bytes, payload_bytes, keys, .. } = self;
+        let Self { offset, kind, compressed_bytes, payload_bytes, keys, .. } = self;
         write!(
             text,
-            "    offset {offset:>9}  {record}: {payload_bytes} bytes, {compressed_bytes} compressed, {}",
+            "    offset {offset:>9}  {kind}: {payload_bytes} bytes, {compressed_bytes} compressed, {}",
             count(keys.len() as u64, "key")
         )?;
-        if *record == "write" {
+        if *kind == "write" {
             let values: u64 = keys.iter().filter_map(|key| key.count).sum();
             write!(text, ", {}", count(values, "value"))?;
         }

@@ -144,6 +144,15 @@ impl Place {
         if no_log.is_unread() { Outcome::Unread } else { missing }
     }
 
+    /// The log that a repair cannot find. A log that the manifest names, or that cannot be read, is one of
+    /// [`Self::members`].
+    pub(crate) fn unrepaired_log(&self) -> Option<NoLog> {
+        match self {
+            Self::Directory { wal: None, no_log: Some(no_log), .. } => no_log.unrepaired(),
+            _ => None,
+        }
+    }
+
     /// The directories or files that another process would have open.
     pub(crate) fn paths(&self, registry: &Registry) -> Vec<PathBuf> {
         match self {

@@ -10,8 +10,8 @@ use tsmith_engine::{ErrorKind, Manifest, Registry};
 use tsmith_wal::fs::OsFs;
 
 use super::names::{
-    absolute, beside, exists, has_segments, holds_files, is_etcd_segment, is_log_leftover, is_of_replica,
-    list,
+    absolute, as_given, beside, exists, has_segments, holds_files, is_etcd_segment, is_log_leftover,
+    is_of_replica, list,
 };
 use crate::exit::{Failure, Result};
 
@@ -33,6 +33,9 @@ pub(super) struct Found {
 pub(crate) struct NoLog {
     path: String,
     pub(crate) reason: String,
+    /// Which directory is missing.
+    #[serde(skip)]
+    missing: Option<String>,
     /// The error of the operating system, if the log exists but cannot be read.
     #[serde(skip)]
     unread: Option<String>,
@@ -42,10 +45,10 @@ impl NoLog {
     fn missing(data: &Path, why: Option<&str>) -> Self {
         let why = why.map_or_else(String::new, |why| format!(": {why}"));
         let path = data.display().to_string();
-        let reason = format!(
-            "no log directory for {path}{why}: values written after the last snapshot are not included; pass --wal"
-        );
-        Self { path, reason, unread: None }
+        let missing = format!("no log directory for {path}{why}");
+        let reason =
+            format!("{missing}: values written after the last snapshot are not included; pass --wal");
+        Self { path, reason, missing: Some(missing), unread: None }
     }
 
     fn unread(data: &Path, why: &Failure) -> Self {
@@ -53,7 +56,14 @@ impl NoLog {
         let reason = format!(
             "the log of {path} cannot be read: {why}: its values are not included; check the permissions, or pass --wal"
         );
-        Self { path, reason, unread: Some(why.to_owned()) }
+        Self { path, reason, missing: None, unread: Some(why.to_owned()) }
+    }
+
+    /// The same for a repair, if the log is missing.
+    pub(super) fn unrepaired(&self) -> Option<Self> {
+        let Self { path, missing: why, .. } = self;
+        let reason = format!("{}: the log is not repaired; pass --wal", why.as_ref()?);
+        Some(Self { path: path.clone(), reason, missing: None, unread: None })
     }
 
     pub(super) fn is_unread(&self) -> bool {
@@ -71,7 +81,7 @@ impl NoLog {
 pub(super) fn find(data: &Path) -> Result<Found> {
     let read = Manifest::read(&OsFs, data);
     let unsure = match read.and_then(|found| found.map(|it| it.wal_directory(data)).transpose()) {
-        Ok(Some(wal)) => return Ok(named_by_manifest(data, wal)),
+        Ok(Some(wal)) => return Ok(named_by_manifest(data, as_given(data, wal))),
         Ok(None) => None,
         Err(error) if error.is_io() => {
             let no_log = Some(NoLog::unread(data, &error.into()));
@@ -79,7 +89,7 @@ pub(super) fn find(data: &Path) -> Result<Found> {
         }
         Err(error) => Some(Failure::from(error).text().to_owned()),
     };
-    let expected = [Some(data.join("wal")), beside(&absolute(data)?)];
+    let expected = [Some(data.join("wal")), beside(&absolute(data)?).map(|wal| as_given(data, wal))];
     for wal in expected.into_iter().flatten() {
         match exists(&wal) {
             Ok(true) => return Ok(Found { wal: Some(wal), unsure, no_log: None }),
@@ -119,7 +129,8 @@ pub(super) fn find_for_writing(data: &Path) -> Result<Option<PathBuf>> {
         (Some(wal), Some(why)) => Err(Failure::Problem(format!("{why}; the log may be {}", wal.display()))),
         // A new log would hide that the old one is missing.
         (None, None) if no_log.is_some() => {
-            Err(missing(&beside(&absolute(data)?).unwrap_or_else(|| data.join("wal"))))
+            let expected = beside(&absolute(data)?).map(|wal| as_given(data, wal));
+            Err(missing(&expected.unwrap_or_else(|| data.join("wal"))))
         }
         (wal, None) => Ok(wal),
     }

@@ -90,6 +90,17 @@ pub(super) fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).map_err(|error| Failure::io(path, &error))
 }
 
+/// `found` as the user would write it: relative if the user gave the relative path `given`, and if it is below the current
+/// directory.
+pub(super) fn as_given(given: &Path, found: PathBuf) -> PathBuf {
+    if given.is_absolute() || found.is_relative() {
+        return found;
+    }
+    let current = std::env::current_dir().ok();
+    let below = current.and_then(|current| found.strip_prefix(current).ok().map(Path::to_owned));
+    below.filter(|below| !below.as_os_str().is_empty()).unwrap_or(found)
+}
+
 /// Whether a directory exists and contains segments.
 pub(super) fn has_segments(dir: &Path, registry: &Registry) -> Result<bool> {
     Ok(exists(dir)? && list(dir)?.iter().any(|(name, _)| registry.is_segment(name)))

@@ -25,25 +25,18 @@ fn as_shown<S: serde::Serializer>(path: &Path, out: S) -> Result<S::Ok, S::Error
 }
 
 impl Skipped {
-    /// Reports them on stderr, so that nothing is skipped silently.
+    /// Reports them on stderr, one line for each reason. JSON lists them one by one.
     pub(crate) fn note_all(all: &[Self]) {
-        for (path, reason) in Self::grouped(all, |_, _| true) {
+        for (path, reason) in Self::grouped(all) {
             complain(&format!("{path}: not read: {reason}"));
         }
     }
 
-    /// Whether both have the same file name. InfluxDB has some files in every shard.
-    pub(crate) fn have_one_name(a: &Self, b: &Self) -> bool {
-        a.path.file_name() == b.path.file_name()
-    }
-
-    /// Groups those with the same reason that are `alike`. Returns the first path of each group, and the number of the others
-    /// as text. JSON lists them one by one.
-    pub(crate) fn grouped(all: &[Self], alike: fn(&Self, &Self) -> bool) -> Vec<(String, &'static str)> {
+    /// Groups those with the same reason. Returns the first path of each group, with the number of the others.
+    fn grouped(all: &[Self]) -> Vec<(String, &'static str)> {
         let mut groups: Vec<(&Self, usize)> = Vec::new();
         for skipped in all {
-            let is_alike = |first: &Self| first.reason == skipped.reason && alike(first, skipped);
-            match groups.iter_mut().find(|(first, _)| is_alike(first)) {
+            match groups.iter_mut().find(|(first, _)| first.reason == skipped.reason) {
                 Some((_, number)) => *number += 1,
                 None => groups.push((skipped, 1)),
             }
@@ -61,7 +54,7 @@ pub(super) fn not_read(dir: &Path, name: &OsStr) -> Option<&'static str> {
     let is_dir = fs::symlink_metadata(dir.join(name)).is_ok_and(|found| found.is_dir());
     match name.to_str().unwrap_or_default() {
         "fields.idx" | "fields.idxl" => {
-            Some("InfluxDB's index of fields; Tsmith removes it when it writes, and InfluxDB recreates it")
+            Some("InfluxDB's index of fields; `tsmith import` removes it, and InfluxDB recreates it")
         }
         "_series" if is_dir => Some(SERIES_FILE),
         "index" if is_dir => Some("InfluxDB's series index, which InfluxDB recreates"),

@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use super::kind::Place;
-use super::names::{absolute, beside, exists, has_log, has_segments, list};
+use super::names::{absolute, as_given, beside, exists, has_log, has_segments, list};
 use super::owner::Owner;
 use super::shard::is_shard;
 use super::skipped::{SERIES_FILE, Skipped, not_read};
@@ -62,7 +62,7 @@ impl Tree {
         tree.descend(above, above, wal, DEPTH_MAX, registry)?;
         let logs = match wal {
             Some(wal) => Some(wal.to_owned()),
-            None => beside(&absolute(above)?).filter(|wal| wal.is_dir()),
+            None => beside(&absolute(above)?).map(|wal| as_given(above, wal)).filter(|wal| wal.is_dir()),
         };
         if let Some(logs) = logs {
             tree.stray_logs(above, &logs, &logs, DEPTH_MAX, registry);

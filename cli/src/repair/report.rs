@@ -11,7 +11,7 @@ use tsmith_tsm::CorruptKey;
 use crate::clock::rfc3339_text;
 use crate::exit::{Failure, Result};
 use crate::output::{Out, count};
-use crate::place::Skipped;
+use crate::place::{NoLog, Skipped};
 use crate::problem::Problem;
 
 /// The result for one file. The text report uses the same words as JSON.
@@ -22,12 +22,25 @@ pub(super) enum State {
     /// The file ends in a torn tail, which a crash leaves. The next opening of the directory cuts it.
     Torn,
     Repaired,
-    /// Corrupt, and not repaired because of `--dry-run`.
+    /// Corrupt, and a run without `--dry-run` would repair it.
     Corrupt,
-    /// Corrupt, and impossible to repair. The file is unchanged.
+    /// Corrupt, and cannot be repaired. The file is unchanged.
     Unrepaired,
     /// Not corrupt, but this build lacks a part that the file needs. The file is unchanged.
     Unknown,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Torn => "torn",
+            Self::Repaired => "repaired",
+            Self::Corrupt => "corrupt",
+            Self::Unrepaired => "unrepaired",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -37,6 +50,24 @@ pub(super) struct Report {
     pub(super) problems: u64,
     pub(super) files: Vec<File>,
     pub(super) skipped: Vec<Skipped>,
+    /// Directories whose log was not found. Only their other files are repaired.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) no_log: Vec<NoLog>,
+}
+
+impl Report {
+    /// The number of files of each state, as in `3 files: 2 ok, 1 torn`.
+    pub(super) fn totals(&self) -> String {
+        let states =
+            [State::Ok, State::Torn, State::Corrupt, State::Repaired, State::Unrepaired, State::Unknown];
+        let totals = states.into_iter().filter_map(|state| {
+            let number = self.files.iter().filter(|file| file.state == state).count();
+            (number > 0).then(|| format!("{number} {}", state.word()))
+        });
+        let totals = totals.collect::<Vec<_>>().join(", ");
+        let files = count(self.files.len(), "file");
+        if totals.is_empty() { files } else { format!("{files}: {totals}") }
+    }
 }
 
 /// One file.
@@ -202,15 +233,7 @@ impl File {
     }
 
     fn put(&self, text: &mut Vec<u8>) -> std::io::Result<()> {
-        let word = match self.state {
-            State::Ok => "ok",
-            State::Torn => "torn",
-            State::Repaired => "repaired",
-            State::Corrupt => "corrupt",
-            State::Unrepaired => "unrepaired",
-            State::Unknown => "unknown",
-        };
-        write!(text, "{word} {}", printable(&self.path))?;
+        write!(text, "{} {}", self.state.word(), printable(&self.path))?;
         if !self.kept.is_empty() {
             let kept = if self.state == State::Ok { "" } else { "kept " };
             write!(text, ": {kept}{}", self.kept)?;

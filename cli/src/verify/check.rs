@@ -25,7 +25,7 @@ use crate::read;
 /// Records of one log that are reported one by one. Further ones are only counted.
 const NAMED_MAX: usize = 10;
 
-/// Checks one file. Returns how many values it holds.
+/// Checks one file. Returns the number of its values, also of those that are deleted or replaced.
 pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> (u64, Finding) {
     let mut finding = Finding::default();
     let mut values = 0;
@@ -56,6 +56,11 @@ pub(super) fn check(member: &Member, types: &mut Types, registry: &Registry) -> 
         Ok(summary) => finding.summary = summary,
         Err(problem) => finding.problems.push(problem),
     }
+    finding.needs_salvage = match member {
+        Member::Log(..) => true,
+        Member::EtcdLog(log) => tsmith_wal::etcd::is_log(&OsFs, log),
+        _ => false,
+    };
     finding.path = path.display().to_string();
     finding.ok = finding.problems.is_empty() && finding.unknown.is_empty();
     (values, finding)
@@ -133,7 +138,7 @@ fn tsm(
         "{}, {}, {}",
         count(reader.len(), "key"),
         count(reader.block_count(), "block"),
-        count(values, "value")
+        count(values, "stored value")
     ))
 }
 

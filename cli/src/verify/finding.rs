@@ -20,6 +20,9 @@ pub(super) struct Finding {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) unknown: Vec<Problem>,
     pub(super) notes: Vec<Problem>,
+    /// The file is a log that a repair cannot rewrite.
+    #[serde(skip)]
+    pub(super) needs_salvage: bool,
 }
 
 impl Finding {

@@ -20,7 +20,7 @@ const NAMED_MAX: u64 = 10;
 /// What a segment holds.
 #[derive(Default)]
 struct Held {
-    frames: u64,
+    records: u64,
     values: usize,
     refused: u64,
     disagreements: u64,
@@ -34,7 +34,7 @@ impl Held {
         types: &mut Types,
         finding: &mut Finding,
     ) {
-        self.frames += 1;
+        self.records += 1;
         if let Err(refusal) = types.log.take(at, record, layout) {
             self.refused += 1;
             if self.refused <= NAMED_MAX {
@@ -60,7 +60,7 @@ impl Held {
                 .problems
                 .push(Problem::new(format!("{} more that cannot be replayed", count(more, "record"))));
         }
-        format!("{}, {}", count(self.frames, "frame"), count(self.values, "value"))
+        format!("{}, {}", count(self.records, "record"), count(self.values, "value"))
     }
 }
 
