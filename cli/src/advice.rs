@@ -11,6 +11,7 @@ pub(crate) fn log_corruption(error: &tsmith_wal::Error) -> Option<String> {
         ErrorKind::CorruptSegment { found } => {
             Some(format!("{found}, with intact records after it: corruption, not a torn write"))
         }
+        ErrorKind::MissingSegment => Some("a segment with records is missing before this one".to_owned()),
         ErrorKind::Missing { first, last } => Some(format!(
             "records {first} to {last} are missing before this segment: a segment file was removed or truncated"
         )),

@@ -69,6 +69,12 @@ pub enum ErrorKind {
         /// The number of the last missing record.
         last: u64,
     },
+    /// A segment with records is missing or empty. The log does not number its records, so it cannot say which ones.
+    #[error(
+        "a segment with records is missing before this one. Nothing was changed. Restore it from a copy, or open with \
+         `RecoveryMode::Salvage`, which continues with the next segment and reports the gap"
+    )]
+    MissingSegment,
     /// A payload, key or segment exceeds its limit.
     #[error("{what} of {bytes} bytes exceeds the limit of {limit} bytes")]
     TooLarge {

@@ -266,8 +266,7 @@ fn dropped(file: &File) -> String {
     let of = |number: usize, text: String| (number > 0).then_some(text);
     let lost = match bytes {
         // Records are missing before this segment, and none in it.
-        0 => "no bytes; its first record now has the number after the last one of the previous segment"
-            .to_owned(),
+        0 => "no bytes; the segment is rewritten to follow the one before it".to_owned(),
         bytes => count(bytes, "byte"),
     };
     let all = [

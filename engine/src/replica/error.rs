@@ -255,6 +255,7 @@ fn corruption_of_log(error: &tsmith_wal::Error) -> Option<String> {
     let found = match error.kind() {
         Log::CorruptSegment { found } => (*found).to_owned(),
         Log::Missing { first, last } => format!("records {first} to {last} are missing before this segment"),
+        Log::MissingSegment => "a segment with records is missing before this one".to_owned(),
         Log::Corrupt { expected } => format!("expected {expected}"),
         Log::Refused(error) => error.to_string(),
         _ => return None,

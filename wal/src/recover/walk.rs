@@ -256,8 +256,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 (GapKind::MissingSegment, "records before this segment are missing", Some(missing))
             }
             Discontinuity::Missing(_) => {
-                let found = "the previous segment held records, but is missing or empty";
-                (GapKind::MissingSegment, found, None)
+                (GapKind::MissingSegment, "a segment with records is missing before this one", None)
             }
         };
         let path = self.path(at);
@@ -266,6 +265,7 @@ impl<'a, T: SegmentFormat, F: Fs> Walk<'a, T, F> {
                 Some(missing) => {
                     Error::new(ErrorKind::Missing { first: missing.start, last: missing.end - 1 })
                 }
+                None if kind == GapKind::MissingSegment => Error::new(ErrorKind::MissingSegment).at_offset(0),
                 None => Error::new(ErrorKind::CorruptSegment { found }).at_offset(0),
             }
             .at_path(&path));
