@@ -18,8 +18,8 @@ use crate::problem::report_recovery;
 ///
 /// Without --fast or --full, only the files are merged that a running engine would
 /// merge now. The old files are removed after the new ones are durable. A corrupt
-/// file is reported and left unchanged. The log is not changed; `tsmith snapshot`
-/// writes its values to TSM files.
+/// file is reported and left unchanged. A corrupt log stops the command. The log is
+/// not changed; `tsmith snapshot` writes its values to TSM files.
 #[derive(Debug, Args)]
 #[command(name = "compact", verbatim_doc_comment)]
 pub(crate) struct CompactArgs {

@@ -33,7 +33,7 @@ use report::{File, Report, State};
 /// lost. Each line begins with one of these words:
 ///   ok          nothing to repair
 ///   torn        a torn tail after a crash; the next opening cuts it
-///   corrupt     the file is corrupt (with --dry-run)
+///   corrupt     the file can be repaired (only with --dry-run)
 ///   repaired    the file was corrupt and is rebuilt
 ///   unrepaired  the file cannot be repaired and is unchanged
 ///   unknown     the file needs a part, such as an encoder, that this build lacks
@@ -51,9 +51,12 @@ pub(crate) struct RepairArgs {
     /// Show what would be kept and dropped, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Repair even if a process has the files open; cut off the corrupt end of an etcd log
+    /// Repair even if another process, such as influxd, has the files open
     #[arg(long)]
     force: bool,
+    /// Cut a corrupt etcd log after its last valid record; only for the last copy of the log
+    #[arg(long)]
+    cut: bool,
     /// Format of the report
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: ReportFormat,
@@ -174,7 +177,7 @@ impl RepairArgs {
                     log_done = true;
                     files::log(path, data, dry_run)?
                 }
-                Member::EtcdLog(path) => vec![etcd::log(path, data, (dry_run, self.force), registry)],
+                Member::EtcdLog(path) => vec![etcd::log(path, data, (dry_run, self.cut), registry)],
                 Member::Manifest(path) => {
                     let named = wal.filter(|_| place.unsure().is_none());
                     let file = files::manifest(path, named, dry_run, registry);

@@ -139,7 +139,7 @@ fn repaired(arguments: &[&str], member: &Path) -> (String, Option<i32>, serde_js
 /// Story: one wrong checksum stopped the only member of a cluster. `repair` could not help, and its advice needed a second
 /// member.
 #[test]
-fn force_cuts_a_corrupt_log() {
+fn cut_ends_a_corrupt_log() {
     let root = tempfile::tempdir().expect("a directory");
     let member = member(root.path());
     let (segment, offset, record) = segments(&member)
@@ -159,11 +159,11 @@ fn force_cuts_a_corrupt_log() {
     let (state, code, log) = repaired(&[], &member);
     assert_eq!((&*state, code), ("unrepaired", Some(1)));
     let error = log["error"].as_str().expect("an error");
-    assert!(error.contains("--force") && error.contains("18 to 30"), "{error}");
-    let (state, code, plan) = repaired(&["--force", "--dry-run"], &member);
+    assert!(error.contains("--cut") && error.contains("18 to 30"), "{error}");
+    let (state, code, plan) = repaired(&["--cut", "--dry-run"], &member);
     assert_eq!((&*state, code), ("corrupt", Some(1)));
     assert!(fs::read(&segment).expect("reads") == bytes, "nothing was changed so far");
-    let (state, code, log) = repaired(&["--force"], &member);
+    let (state, code, log) = repaired(&["--cut"], &member);
     assert_eq!((&*state, code), ("repaired", Some(1)));
     assert_eq!(log["cut"], plan["cut"]);
     let expected = serde_json::json!({
@@ -177,7 +177,7 @@ fn force_cuts_a_corrupt_log() {
     let copy = log["quarantined"].as_str().expect("a copy");
     assert!(copy.ends_with(".wal.broken") && fs::read(copy).expect("reads") == bytes, "{copy}");
     assert_eq!(verified(root.path()), (Some(0), Vec::new()));
-    assert_eq!((repaired(&["--force"], &member).0, repaired(&[], &member).1), ("ok".to_owned(), Some(0)));
+    assert_eq!((repaired(&["--cut"], &member).0, repaired(&[], &member).1), ("ok".to_owned(), Some(0)));
     let opened = DiskStorage::open(OsFs, &member.join("wal"), &member.join("snap"), WalOptions::default());
     let (storage, restored) = opened.expect("opens");
     assert_eq!(restored.contents.entries.last().map(|entry| entry.index), Some(17));
@@ -185,7 +185,7 @@ fn force_cuts_a_corrupt_log() {
 }
 
 /// Story: a power cut left the last segment empty or all zeros. `verify` advised to restore it from a backup. But etcd starts
-/// with every entry, and `repair` without `--force` is enough.
+/// with every entry, and `repair` without `--cut` is enough.
 #[test]
 fn an_empty_last_segment_needs_no_force() {
     let root = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! Repairs etcd's log and snapshots: cuts torn tails, and with `--force` everything after the last valid record.
+//! Repairs etcd's log and snapshots: cuts torn tails, and with `--cut` everything after the last valid record.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -17,13 +17,13 @@ use crate::output::count;
 use crate::place::list;
 use crate::read;
 
-/// Repairs the log at `path`. A torn tail is cut, as etcd does when it starts. With `force`, other corruption is cut off too.
+/// Repairs the log at `path`. A torn tail is cut, as etcd does when it starts. With `may_cut`, other corruption is cut off too.
 /// A single segment is only checked, because a repair needs the complete log. `data` is the directory of the engine's files,
 /// if the log belongs to an engine.
 pub(super) fn log(
     path: &Path,
     data: Option<&Path>,
-    (dry_run, force): (bool, bool),
+    (dry_run, may_cut): (bool, bool),
     registry: &Registry,
 ) -> File {
     if let Some(file) = unreplayable(path, data, registry) {
@@ -32,11 +32,11 @@ pub(super) fn log(
     let found = match crate::etcd::check(path) {
         Ok(found) => found,
         Err(problem) if etcd::is_log(&OsFs, path) => return log_of_engine(path, &problem.to_string()),
-        Err(problem) => return cut_back(path, &problem.to_string(), dry_run, force),
+        Err(problem) => return cut_back(path, &problem.to_string(), dry_run, may_cut),
     };
     let after_end = crate::etcd::after_end(&found);
     if let Some(AfterEnd::Lost(problem)) = after_end {
-        return cut_back(path, &problem.to_string(), dry_run, force);
+        return cut_back(path, &problem.to_string(), dry_run, may_cut);
     }
     let Some(tail) = found.tail else { return File::new(path, "etcd-log", State::Ok) };
     let bytes = tail.bytes;
@@ -60,9 +60,9 @@ pub(super) fn log(
     }
 }
 
-/// Cuts a corrupt log back to its last valid record. Without `force`, only an empty last segment is removed, which etcd
-/// ignores. For other corruption the report says what `force` would lose.
-fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
+/// Cuts a corrupt log back to its last valid record. Without `may_cut`, only an empty last segment is removed, which etcd
+/// ignores. For other corruption the report says what the cut would lose.
+fn cut_back(path: &Path, problem: &str, dry_run: bool, may_cut: bool) -> File {
     let mut file = File::new(path, "etcd-log", State::Unrepaired);
     let snapshots = crate::etcd::snapshots_of(path);
     let cut = |dry_run| etcd::cut_back(&OsFs, path, snapshots.as_deref(), dry_run);
@@ -71,17 +71,17 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     }
     // The log continues in other segments.
     if !path.is_dir() {
-        return file.because(&format!("{problem}; to cut the log with `--force`, pass its directory"));
+        return file.because(&format!("{problem}; to cut the log with `--cut`, pass its directory"));
     }
     let mut found = match cut(true) {
         Ok(Some(found)) => found,
         Ok(None) => return file.because(problem),
         Err(error) if problem.ends_with(&error.kind().to_string()) => {
-            return file.because(&format!("{problem}; `--force` cannot cut the log here"));
+            return file.because(&format!("{problem}; `--cut` cannot cut the log here"));
         }
-        Err(error) => return file.because(&format!("{problem}; `--force` cannot cut the log: {error}")),
+        Err(error) => return file.because(&format!("{problem}; `--cut` cannot cut the log: {error}")),
     };
-    let is_allowed = force || found.is_empty_segment;
+    let is_allowed = may_cut || found.is_empty_segment;
     if is_allowed && !dry_run {
         found = match cut(false) {
             Ok(done) => done.unwrap_or(found),
@@ -98,7 +98,7 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     let dropped = format!("{}, {entries}", count(bytes, "byte"));
     if !is_allowed {
         return file.because(&format!(
-            "{problem}; if no other member has a copy, `--force` cuts the log there and loses {dropped}"
+            "{problem}; if no other member has a copy, `--cut` cuts the log there and loses {dropped}"
         ));
     }
     file.state = if dry_run { State::Corrupt } else { State::Repaired };
@@ -115,8 +115,8 @@ fn cut_back(path: &Path, problem: &str, dry_run: bool, force: bool) -> File {
     });
     if !dry_run && found.lost_entries.is_some() {
         complain(&format!(
-            "{}: etcd's database may contain some of the lost entries. etcd then ignores as many new writes, and they time out: \
-             repeat them",
+            "{}: etcd's database may contain some of the lost entries. etcd ignores one new write for each of them. These writes \
+             time out: send them again",
             path.display()
         ));
     }

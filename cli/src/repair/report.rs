@@ -93,7 +93,7 @@ pub(super) struct File {
     pub(super) gaps: Vec<Gap>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) refused: Vec<Refused>,
-    /// Where `--force` cuts an etcd log.
+    /// Where `--cut` cuts an etcd log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) cut: Option<Cut>,
     /// Remarks on what is kept.
