@@ -1,8 +1,10 @@
 //! Segments cut and flipped at every byte, and directories with other traps.
 
+mod support;
+
 use std::path::Path;
 
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::Fs;
 use tsmith_wal::segment::{MARK_BYTES, Mark, file_name, parse_name};
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{Replayed, ScrambledFs, noise, open_keeping};
@@ -10,12 +12,9 @@ use tsmith_wal::{
     ErrorKind, FileLog, Log, LogOptions, Record, RecordKind, Recovery, RecoveryMode, ReplayMode, replay_only,
 };
 
-const DIR: &str = "/wal";
+use support::{influxdb_segment as theirs, put_file};
 
-fn theirs() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
-    std::fs::read(path).expect("the vector")
-}
+const DIR: &str = "/wal";
 
 /// A closed segment of ours: three groups, one of them of several records.
 fn ours() -> Vec<u8> {
@@ -33,9 +32,7 @@ fn ours() -> Vec<u8> {
 }
 
 fn put(sim: &SimFs, name: &str, bytes: &[u8]) {
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    let file = sim.create_new(&Path::new(DIR).join(name)).expect("creates");
-    file.write_all_at(bytes, 0).expect("writes");
+    put_file(sim, &Path::new(DIR).join(name), bytes);
 }
 
 fn open<F: Fs>(fs: &F, mode: RecoveryMode) -> tsmith_wal::Result<(FileLog<F>, Vec<Replayed>, Recovery)> {

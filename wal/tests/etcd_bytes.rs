@@ -1,6 +1,7 @@
 //! Damaged logs: every length of every segment, every byte flipped.
 
 mod sample;
+mod support;
 
 use std::path::{Path, PathBuf};
 
@@ -9,21 +10,17 @@ use tsmith_wal::etcd::{
     Entry, EtcdLog, HardState, RawRecords, Snapshot, SnapshotRecord, Wal, repair, snap,
     valid_snapshot_entries,
 };
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::Fs;
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{ErrorKind, Log, LogOptions, Record, RecoveryMode};
 
 use sample::{DIR, entry, options};
+use support::disk_with;
 
 const ZERO: SnapshotRecord = SnapshotRecord { index: 0, term: 0, conf_state: None };
 
 type Segments = Vec<(PathBuf, Vec<u8>)>;
-
-fn put(fs: &SimFs, path: &Path, bytes: &[u8]) {
-    fs.create_dir_all(path.parent().expect("a parent")).expect("a directory");
-    fs.create_new(path).and_then(|file| file.write_all_at(bytes, 0)).expect("writes");
-}
 
 /// Entries of the logs here.
 const COUNT: u64 = 18;
@@ -71,11 +68,8 @@ fn used(bytes: &[u8]) -> usize {
 }
 
 fn with(files: &[(PathBuf, Vec<u8>)], changed: usize, bytes: &[u8]) -> SimFs {
-    let fs = SimFs::default();
-    for (at, (path, whole)) in files.iter().enumerate() {
-        put(&fs, path, if at == changed { bytes } else { whole });
-    }
-    fs
+    let content = |at: usize, whole| if at == changed { bytes } else { whole };
+    disk_with(files.iter().enumerate().map(|(at, (path, whole))| (path, content(at, whole))))
 }
 
 /// What is read must be a prefix of what was written. Gives how much.

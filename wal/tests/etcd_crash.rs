@@ -2,6 +2,7 @@
 //! `crash/`.
 
 mod sample;
+mod support;
 
 use std::path::Path;
 
@@ -12,6 +13,7 @@ use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{Log, LogOptions, Record};
 
 use sample::{DIR, entry, options};
+use support::mixed_payload as payload;
 
 const SNAP: &str = "/m/snap";
 
@@ -184,11 +186,6 @@ fn after_a_fault_at_any_operation_the_next_member_keeps_what_it_saves() {
             }
         }
     }
-}
-
-fn payload(number: u32) -> Vec<u8> {
-    let len = [3, 40, 700, 1300, 0, 150, 2600][number as usize % 7];
-    [&number.to_be_bytes()[..], &noise(number.into(), len)].concat()
 }
 
 /// Story: the disk is full while the log is opened, cut and truncated. The log can be read, and it refuses records with "retry

@@ -1,31 +1,22 @@
 //! Which records of `EtcdLog` are reported missing when a segment is corrupt or gone, and how the log opens strictly again.
 
-use std::collections::BTreeMap;
+mod support;
+
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile};
-use tsmith_wal::testing::SimFs;
-use tsmith_wal::testing::{noise, open_keeping};
-use tsmith_wal::{ErrorKind, EtcdLog, GapKind, Log, LogOptions, Record, Recovery, RecoveryMode};
+use tsmith_wal::testing::{SimFs, noise};
+use tsmith_wal::{ErrorKind, EtcdLog, GapKind, Log, LogOptions, Recovery, RecoveryMode};
+
+use support::{Files, disk_with, files_with, open_numbered, put_numbered};
 
 const DIR: &str = "/wal";
 
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(EtcdLog<SimFs>, Vec<u64>, Recovery)> {
-    let options = LogOptions::default().segment_bytes(4096).recovery(mode);
-    let (log, seen, recovery) = open_keeping(sim.clone(), Path::new(DIR), options)?;
-    let number = |(.., payload): (_, _, Vec<u8>)| {
-        let (head, _) = payload.split_first_chunk().expect("a number");
-        u64::from_le_bytes(*head)
-    };
-    Ok((log, seen.into_iter().map(number).collect(), recovery))
+    open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(4096).recovery(mode))
 }
 
 fn put(log: &EtcdLog<SimFs>, number: u64) {
-    let payload = [&number.to_le_bytes()[..], &noise(number, 40)].concat();
-    let at = log.append(Record::write(&payload)).expect("appends");
-    let _ = log.sync(at).expect("syncs");
+    put_numbered(log, number).expect("puts");
 }
 
 /// Records 1 to 15, which are their indices too, three in each of five segments, closed.
@@ -43,18 +34,7 @@ fn five() -> Files {
 }
 
 fn files(sim: &SimFs) -> Files {
-    sim.snapshot().into_iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "wal")).collect()
-}
-
-fn with(files: &Files) -> SimFs {
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    for (path, bytes) in files {
-        let file = sim.create_new(path).expect("creates");
-        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
-    }
-    sim.sync_dir(Path::new(DIR)).expect("syncs");
-    sim
+    files_with(sim, &["wal"])
 }
 
 /// The segment of this number, of five.
@@ -111,18 +91,18 @@ fn a_segment_that_lost_its_records_is_detected() {
         if number > 1 {
             let mut gone = whole.clone();
             gone.remove(&path).expect("is there");
-            assert_eq!(salvaged(&with(&gone), "gone", 15), all, "segment {number}");
+            assert_eq!(salvaged(&disk_with(&gone), "gone", 15), all, "segment {number}");
         }
         let mut zeroed = whole.clone();
         zeroed.get_mut(&path).expect("is there").fill(0);
-        assert_eq!(salvaged(&with(&zeroed), "zeroed", 15), all, "segment {number}");
+        assert_eq!(salvaged(&disk_with(&zeroed), "zeroed", 15), all, "segment {number}");
         let mut emptied = whole.clone();
         emptied.get_mut(&path).expect("is there").clear();
-        assert_eq!(salvaged(&with(&emptied), "emptied", 15), all, "segment {number}");
+        assert_eq!(salvaged(&disk_with(&emptied), "emptied", 15), all, "segment {number}");
         let mut cut = whole.clone();
         let bytes = cut.get_mut(&path).expect("is there");
         bytes.truncate(place(bytes, all[1]));
-        assert_eq!(salvaged(&with(&cut), "cut", 15), all[1..], "segment {number}");
+        assert_eq!(salvaged(&disk_with(&cut), "cut", 15), all[1..], "segment {number}");
     }
 }
 
@@ -133,7 +113,7 @@ fn a_corrupt_record_is_reported_by_its_number() {
         let bytes = files.get_mut(&segment((number - 1) / 3 + 1)).expect("is there");
         let at = place(bytes, number);
         bytes[at] ^= 1;
-        assert_eq!(salvaged(&with(&files), "flipped", 15), [number]);
+        assert_eq!(salvaged(&disk_with(&files), "flipped", 15), [number]);
     }
 }
 
@@ -144,10 +124,10 @@ fn missing_records_are_refused_with_their_numbers() {
     gone.remove(&segment(3)).expect("is there");
     let mut ended = five();
     lose_the_end(&mut ended);
-    let error = open(&with(&gone), RecoveryMode::Strict).map(drop).expect_err("records are missing");
+    let error = open(&disk_with(&gone), RecoveryMode::Strict).map(drop).expect_err("records are missing");
     assert!(matches!(error.kind(), ErrorKind::Missing { first: 7, last: 9 }), "{error}");
     assert_eq!(error.path(), Some(&*segment(4)));
-    let error = open(&with(&ended), RecoveryMode::Strict).map(drop).expect_err("records are missing");
+    let error = open(&disk_with(&ended), RecoveryMode::Strict).map(drop).expect_err("records are missing");
     assert!(matches!(error.kind(), ErrorKind::Missing { first: 11, last: 12 }), "{error}");
     assert_eq!(error.path(), Some(&*segment(5)));
 }
@@ -161,7 +141,7 @@ fn the_name_of_an_empty_segment_shows_missing_records() {
     let bytes = files.get_mut(&segment(5)).expect("is there");
     let entry = (0..bytes.len()).step_by(8).find(|&at| bytes[at + 8..].starts_with(&[0x08, 0x02]));
     bytes.truncate(entry.expect("an entry"));
-    assert_eq!(salvaged(&with(&files), "lost its end", 12), [11, 12]);
+    assert_eq!(salvaged(&disk_with(&files), "lost its end", 12), [11, 12]);
 }
 
 /// Story: what was missing was told as one range, over the records between two places.
@@ -172,7 +152,7 @@ fn two_gaps_are_reported_apart() {
     let at = place(bytes, 2);
     bytes[at] ^= 1;
     lose_the_end(&mut files);
-    assert_eq!(salvaged(&with(&files), "a flip and a lost end", 15), [2, 11, 12]);
+    assert_eq!(salvaged(&disk_with(&files), "a flip and a lost end", 15), [2, 11, 12]);
 }
 
 /// Story: the checksum does not cover the kind, and metadata that are none of the log's refused in every mode.
@@ -182,7 +162,7 @@ fn a_state_that_became_metadata_is_left_out() {
     let bytes = files.get_mut(&segment(2)).expect("is there");
     let state = bytes.windows(2).position(|window| window == [0x08, 0x03]).expect("a state");
     bytes[state + 1] = 0x01;
-    assert_eq!(salvaged(&with(&files), "a state", 15), []);
+    assert_eq!(salvaged(&disk_with(&files), "a state", 15), []);
 }
 
 /// Story: the last entry became a state by one bit, which no checksum covers, and was not missed: the log opened strictly.
@@ -193,8 +173,8 @@ fn a_last_entry_that_became_a_state_is_detected() {
     let begins = (0..bytes.len() - 10).step_by(8);
     let last = begins.rev().find(|at| bytes[at + 8..].starts_with(&[0x08, 0x02])).expect("an entry");
     bytes[last + 9] = 0x03;
-    assert_eq!(salvaged(&with(&files), "a state", 15), [15]);
-    let sim = with(&files);
+    assert_eq!(salvaged(&disk_with(&files), "a state", 15), [15]);
+    let sim = disk_with(&files);
     let (log, seen, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
     assert!(seen.len() == 14 && recovery.gaps.len() == 1, "{recovery:?}");
     put(&log, 16);

@@ -20,6 +20,9 @@ use tsmith_wal::fs::{Fs, OsFs};
 mod etcd;
 #[path = "../examples/plan/mod.rs"]
 mod plan;
+mod support;
+
+use support::Dice;
 
 /// One test at a time: a process that is being started has what its parent has locked until it is another program, and a log
 /// that was closed is in use for so long.
@@ -271,13 +274,12 @@ fn the_real_package_reads_and_continues_what_ours_wrote() {
     storage.close().expect("closes");
 }
 
-/// Random numbers, the same for a seed each time.
-struct Dice(u64);
+/// Random operations of a member.
+struct Plans(Dice);
 
-impl Dice {
+impl Plans {
     fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
+        self.0.below(end)
     }
 
     fn hex(&mut self, len: u64) -> serde_json::Value {
@@ -342,7 +344,7 @@ fn random_plans_give_the_bytes_of_the_real_package() {
     for seed in 0..60 {
         let [plan, ours, theirs] =
             ["plan", "ours", "theirs"].map(|name| scratch.path().join(format!("{name}-{seed}")));
-        let text = Dice(seed).plan();
+        let text = Plans(Dice(seed)).plan();
         std::fs::write(&plan, &text).expect("writes");
         plan::play(&text, &ours).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let output = Command::new(&checker).arg("plan").args([&plan, &theirs]).output().expect("runs");

@@ -1,14 +1,17 @@
 //! What a flipped byte costs: little of what was appended beside it.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     EtcdLog, FileLog, GapKind, Log, LogOptions, MmapLog, NativeLog, Record, RecoveryMode, ReplayMode,
     replay_only,
 };
+
+use support::disk_with;
 
 const DIR: &str = "/wal";
 const RECORDS: usize = 1000;
@@ -33,11 +36,7 @@ fn one_group<L: Log<Fs = SimFs>>() -> (PathBuf, Vec<u8>) {
 }
 
 fn with(path: &Path, bytes: &[u8]) -> SimFs {
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    let file = sim.create_new(path).expect("creates");
-    file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
-    sim
+    disk_with([(path, bytes)])
 }
 
 /// The payloads that are read.

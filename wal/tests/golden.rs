@@ -3,6 +3,8 @@
 //! The vectors come from the directory `TSMITH_VECTORS_TSM1`, or else from the copy beside this file. Names, offsets and
 //! counts come from that directory.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use tsmith_codecs::{Column, FieldType, Value};
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::fs::OsFs;
 use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name, parse_name};
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::open_keeping;
@@ -18,6 +20,8 @@ use tsmith_wal::{
     Error, ErrorKind, FileLog, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayMode,
     SegmentRecord, replay_only, replay_segment,
 };
+
+use support::disk_with;
 
 const DIR: &str = "/shard";
 
@@ -209,13 +213,7 @@ impl Loaded {
 
 /// A directory with these segments, on a simulated disk.
 fn shard(segments: &[(String, Vec<u8>)]) -> SimFs {
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    for (name, bytes) in segments {
-        let file = sim.create_new(&Path::new(DIR).join(name)).expect("creates");
-        file.write_all_at(bytes, 0).expect("writes");
-    }
-    sim
+    disk_with(segments.iter().map(|(name, bytes)| (Path::new(DIR).join(name), bytes)))
 }
 
 fn load(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(Loaded, Recovery)> {

@@ -2,18 +2,22 @@
 //!
 //! `PROPTEST_CASES` says how many cases there are.
 
+mod support;
+
 use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use tsmith_wal::entry::Layout;
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::Fs;
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{hostile, noise, open_keeping};
 use tsmith_wal::{
     BatchBuilder, EtcdLog, FieldKey, FileLog, Log, LogOptions, NativeLog, Record, TimeRange, Value, entry,
     segment_names,
 };
+
+use support::{disk_with, influxdb_segment};
 
 #[derive(Clone, Debug)]
 enum Edit {
@@ -132,11 +136,8 @@ fn seeds<L: Log<Fs = SimFs>>() -> Vec<Files> {
 }
 
 static OF_INFLUX: LazyLock<Vec<Files>> = LazyLock::new(|| {
-    let theirs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal");
     let mut seeds = seeds::<FileLog<SimFs>>();
-    let name = "_00002.wal".to_owned();
-    let bytes = std::fs::read(theirs.join(&name)).expect("the vector");
-    seeds.push(vec![(name, bytes)]);
+    seeds.push(vec![("_00002.wal".to_owned(), influxdb_segment())]);
     seeds
 });
 static OF_NATIVE: LazyLock<Vec<Files>> = LazyLock::new(seeds::<NativeLog<SimFs>>);
@@ -209,12 +210,8 @@ fn any_choice_of_damaged_records() {
 
 /// Where the records of the first segment end.
 fn ends<L: Log<Fs = SimFs>>(files: &Files) -> Vec<usize> {
-    let (fs, dir) = (SimFs::default(), Path::new("/w"));
-    fs.create_dir_all(dir).expect("a directory");
-    for (name, bytes) in files {
-        let file = fs.create_new(&dir.join(name));
-        file.and_then(|file| file.write_all_at(bytes, 0)).expect("a file");
-    }
+    let dir = Path::new("/w");
+    let fs = disk_with(files.iter().map(|(name, bytes)| (dir.join(name), bytes)));
     let (_, seen, _) = open_keeping::<L>(fs, dir, LogOptions::default()).expect("opens");
     seen.iter().map(|(at, ..)| (at.0 & 0xffff_ffff) as usize).collect()
 }

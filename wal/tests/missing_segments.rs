@@ -1,36 +1,27 @@
 //! Segments that name the one before: a missing, emptied or zeroed one is detected, and no ordinary event looks like one.
 
-use std::collections::BTreeMap;
+mod support;
+
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::segment::{MARK_BYTES, file_name};
-use tsmith_wal::testing::SimFs;
-use tsmith_wal::testing::{noise, open_keeping};
-use tsmith_wal::{ErrorKind, FileLog, GapKind, Log, LogOptions, Record, Recovery, RecoveryMode, repair};
+use tsmith_wal::testing::{SimFs, open_keeping};
+use tsmith_wal::{ErrorKind, FileLog, GapKind, Log, LogOptions, Recovery, RecoveryMode, repair};
+
+use support::{Files, disk_with, files_with, influxdb_segment, open_numbered, put_numbered};
 
 const DIR: &str = "/wal";
-
-type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn path(number: u32) -> PathBuf {
     Path::new(DIR).join(file_name(number))
 }
 
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(FileLog<SimFs>, Vec<u64>, Recovery)> {
-    let options = LogOptions::default().segment_bytes(2048).recovery(mode);
-    let (log, seen, recovery) = open_keeping(sim.clone(), Path::new(DIR), options)?;
-    let number = |(.., payload): (_, _, Vec<u8>)| {
-        let (head, _) = payload.split_first_chunk().expect("a number");
-        u64::from_le_bytes(*head)
-    };
-    Ok((log, seen.into_iter().map(number).collect(), recovery))
+    open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(2048).recovery(mode))
 }
 
 fn put(log: &FileLog<SimFs>, number: u64) {
-    let payload = [&number.to_le_bytes()[..], &noise(number, 40)].concat();
-    let at = log.append(Record::write(&payload)).expect("appends");
-    let _ = log.sync(at).expect("syncs");
+    put_numbered(log, number).expect("puts");
 }
 
 /// Records 0 to 14, three in each of five segments, closed; opened again before the last of them.
@@ -46,21 +37,9 @@ fn five() -> Files {
         }
         log.close().expect("closes");
     }
-    let ours = |path: &PathBuf| path.extension().is_some_and(|end| end == "wal");
-    let files: Files = sim.snapshot().into_iter().filter(|(path, _)| ours(path)).collect();
+    let files = files_with(&sim, &["wal"]);
     assert_eq!(files.values().filter(|bytes| !bytes.is_empty()).count(), 5);
     files
-}
-
-fn with(files: &Files) -> SimFs {
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    for (path, bytes) in files {
-        let file = sim.create_new(path).expect("creates");
-        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
-    }
-    sim.sync_dir(Path::new(DIR)).expect("syncs");
-    sim
 }
 
 /// Ways to lose what a segment holds, other than in part.
@@ -87,10 +66,10 @@ fn a_missing_segment_in_the_middle_is_detected() {
     for (lost, way) in (2..=4).flat_map(|lost| WAYS.map(|way| (lost, way))) {
         let mut left = files.clone();
         way(&mut left, lost);
-        assert_eq!(refusal(&with(&left)), (path(lost + 1), 0));
+        assert_eq!(refusal(&disk_with(&left)), (path(lost + 1), 0));
         let kept: Vec<u64> = (0..15).filter(|number| number / 3 + 1 != u64::from(lost)).collect();
         {
-            let sim = with(&left);
+            let sim = disk_with(&left);
             let (log, seen, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
             assert_eq!(seen, kept);
             let [gap] = &recovery.gaps[..] else { panic!("told once: {recovery:?}") };
@@ -98,7 +77,7 @@ fn a_missing_segment_in_the_middle_is_detected() {
             put(&log, 15);
             log.close().expect("closes");
         }
-        let sim = with(&left);
+        let sim = disk_with(&left);
         let repaired = repair(&sim, Path::new(DIR), None, false).expect("repairs");
         assert!(!repaired.is_empty());
         let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens once it was told");
@@ -114,7 +93,7 @@ fn a_truncated_segment_is_not_missing() {
     for first in 2..=5 {
         let mut left = files.clone();
         left.retain(|path, _| *path >= self::path(first));
-        let (log, seen, recovery) = open(&with(&left), RecoveryMode::Strict).expect("opens");
+        let (log, seen, recovery) = open(&disk_with(&left), RecoveryMode::Strict).expect("opens");
         assert_eq!(seen, (u64::from(first - 1) * 3..15).collect::<Vec<_>>());
         assert!(recovery.gaps.is_empty());
         log.close().expect("closes");
@@ -122,7 +101,7 @@ fn a_truncated_segment_is_not_missing() {
     for way in &WAYS[1..] {
         let mut left = files.clone();
         way(&mut left, 1);
-        assert_eq!(refusal(&with(&left)), (path(2), 0));
+        assert_eq!(refusal(&disk_with(&left)), (path(2), 0));
     }
 }
 
@@ -130,11 +109,10 @@ fn a_truncated_segment_is_not_missing() {
 /// last away and goes on behind the other: an empty one in the middle was taken for a loss then, and nothing opened.
 #[test]
 fn influxdb_segments_may_skip_numbers_or_be_empty() {
-    let vector = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tsm1/wal/normal/_00002.wal");
-    let theirs = std::fs::read(vector).expect("the vector");
+    let theirs = influxdb_segment();
     let files: Files = (1..=3).map(|number| (path(number), theirs.clone())).collect();
     let count = |files: &Files, mode| {
-        let (sim, options) = (with(files), LogOptions::default().recovery(mode));
+        let (sim, options) = (disk_with(files), LogOptions::default().recovery(mode));
         let (_, seen, recovery) =
             open_keeping::<FileLog<SimFs>>(sim, Path::new(DIR), options).expect("opens");
         (seen.len(), recovery.gaps)
@@ -156,7 +134,7 @@ fn a_segment_of_which_nothing_is_kept_is_not_missing() {
         let mut files = five();
         let bytes = files.get_mut(&path(lost)).expect("is there");
         bytes[MARK_BYTES..].fill(0xff);
-        let sim = with(&files);
+        let sim = disk_with(&files);
         assert!(!repair(&sim, Path::new(DIR), None, false).expect("repairs").is_empty());
         for _ in 0..2 {
             let (log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");

@@ -1,10 +1,12 @@
 //! Our own segments: their bytes, cut and flipped at every one; files that live more than once.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{BatchBuilder, Value};
 use tsmith_wal::entry::Entry;
-use tsmith_wal::fs::{Fs, FsFile};
+use tsmith_wal::fs::Fs;
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
@@ -12,6 +14,8 @@ use tsmith_wal::{
     Compression, ErrorKind, Log, LogOptions, NativeLog, Position, Record, RecordKind, Recovery, RecoveryMode,
     Replay,
 };
+
+use support::disk_with;
 
 const DIR: &str = "/wal";
 
@@ -49,10 +53,7 @@ fn closed() -> Vec<u8> {
 }
 
 fn with(bytes: &[u8]) -> SimFs {
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    sim.create_new(&segment(1)).and_then(|file| file.write_all_at(bytes, 0)).expect("writes");
-    sim
+    disk_with([(segment(1), bytes)])
 }
 
 /// Story: a segment that compression makes short was unpacked and decoded by all workers at once, whatever it said: 12 KB on
@@ -221,10 +222,7 @@ fn records_of_an_earlier_life_never_come_back() {
     // Nor behind damage, where salvage looks for what checks out.
     let mut bytes = bytes;
     bytes[HEAD_BYTES + 2 * (RECORD_BYTES + 300) + 40] ^= 1;
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    sim.create_new(&segment(2)).and_then(|file| file.write_all_at(&bytes, 0)).expect("writes");
-    let (_, seen, _) = open(&sim, RecoveryMode::Salvage).expect("opens");
+    let (_, seen, _) = open(&disk_with([(segment(2), bytes)]), RecoveryMode::Salvage).expect("opens");
     assert_eq!(seen.len(), 2);
 }
 

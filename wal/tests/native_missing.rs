@@ -1,35 +1,21 @@
 //! What holds the segments of the native log together: a missing or emptied one is detected, and a crash never looks like one.
 
-use std::collections::BTreeMap;
+mod support;
+
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::testing::{Fault, SimFs};
-use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
-    ErrorKind, GapKind, Log, LogOptions, NativeLog, Record, Recovery, RecoveryMode, ReplayMode,
-    replay_segment,
+    ErrorKind, GapKind, Log, LogOptions, NativeLog, Recovery, RecoveryMode, ReplayMode, replay_segment,
 };
+
+use support::{Files, disk_with, files_with, is_sync, open_numbered, put_numbered as put};
 
 const DIR: &str = "/wal";
 
-type Files = BTreeMap<PathBuf, Vec<u8>>;
-
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(NativeLog<SimFs>, Vec<u64>, Recovery)> {
-    let options = LogOptions::default().segment_bytes(2048).recovery(mode);
-    let (log, seen, recovery) = open_keeping(sim.clone(), Path::new(DIR), options)?;
-    let number = |(.., payload): (_, _, Vec<u8>)| {
-        let (head, _) = payload.split_first_chunk().expect("a number");
-        u64::from_le_bytes(*head)
-    };
-    Ok((log, seen.into_iter().map(number).collect(), recovery))
-}
-
-fn put(log: &NativeLog<SimFs>, number: u64) -> tsmith_wal::Result<()> {
-    let payload = [&number.to_le_bytes()[..], &noise(number, 40)].concat();
-    let at = log.append(Record::write(&payload))?;
-    log.sync(at).map(drop)
+    open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(2048).recovery(mode))
 }
 
 /// Records 0 to 14, three in each of five segments, closed.
@@ -47,19 +33,7 @@ fn five() -> Files {
 }
 
 fn files(sim: &SimFs) -> Files {
-    let ours = |path: &PathBuf| path.extension().is_some_and(|end| end == "tlog" || end == "free");
-    sim.snapshot().into_iter().filter(|(path, _)| ours(path)).collect()
-}
-
-fn with(files: &Files) -> SimFs {
-    let sim = SimFs::default();
-    sim.create_dir_all(Path::new(DIR)).expect("creates");
-    for (path, bytes) in files {
-        let file = sim.create_new(path).expect("creates");
-        file.write_all_at(bytes, 0).and_then(|()| file.sync_all()).expect("writes");
-    }
-    sim.sync_dir(Path::new(DIR)).expect("syncs");
-    sim
+    files_with(sim, &["tlog", "free"])
 }
 
 fn segment(number: u32) -> PathBuf {
@@ -97,9 +71,9 @@ fn a_segment_that_lost_its_records_is_detected() {
         let mut lost = whole.clone();
         lose(&mut lost, &segment(number));
         let first = u64::from(number - 1) * 3;
-        refuses(&with(&lost), first, first + 2, &segment(number + 1));
+        refuses(&disk_with(&lost), first, first + 2, &segment(number + 1));
         {
-            let sim = with(&lost);
+            let sim = disk_with(&lost);
             let (log, seen, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
             let rest: Vec<u64> = (0..15).filter(|n| !(first..first + 3).contains(n)).collect();
             assert_eq!(seen, rest, "segment {number} {what}");
@@ -127,7 +101,7 @@ fn salvage_reports_missing_records() {
     let of_third = files.get_mut(&segment(3)).expect("is there");
     of_third[HEAD_BYTES + RECORD_BYTES + 48 + RECORD_BYTES + 20] ^= 1;
     files.get_mut(&segment(4)).expect("is there").clear();
-    let (_, seen, recovery) = open(&with(&files), RecoveryMode::Salvage).expect("opens");
+    let (_, seen, recovery) = open(&disk_with(&files), RecoveryMode::Salvage).expect("opens");
     assert_eq!(seen, [0, 1, 2, 6, 8, 12, 13, 14]);
     assert!(recovery.missing().eq([3..6, 7..8, 9..12]), "{recovery:?}");
     assert_eq!(recovery.gaps.len(), 3);
@@ -139,7 +113,7 @@ fn the_newest_segment_may_be_empty() {
     for (what, lose) in WAYS {
         let mut lost = five();
         lose(&mut lost, &segment(5));
-        let sim = with(&lost);
+        let sim = disk_with(&lost);
         for _ in 0..3 {
             let (log, seen, _) = open(&sim, RecoveryMode::Strict).expect("opens");
             assert_eq!(seen, (0..12).collect::<Vec<_>>(), "{what}");
@@ -168,7 +142,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
     }
     repeated.insert(segment(2), files(&sim)[&segment(2)].clone());
     for (files, bad) in [(copied, 9), (repeated, 2)] {
-        let sim = with(&files);
+        let sim = disk_with(&files);
         let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("damage");
         assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
         assert_eq!(error.path(), Some(&*segment(bad)), "{error}");
@@ -177,7 +151,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
         assert_eq!(recovery.gaps[0].path, segment(bad));
     }
     // A single file also shows that it is corruption and not a torn write.
-    let sim = with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
+    let sim = disk_with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
     let recovery = replay_segment(&sim, &segment(9), ReplayMode::InfluxDb, |_| Ok(())).expect("reads");
     assert!(recovery.records == 0 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
 }
@@ -185,7 +159,7 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
 /// What was forgotten is not missed, however few files are left to say so; what comes next is.
 #[test]
 fn the_truncated_front_is_not_missing() {
-    let sim = with(&five());
+    let sim = disk_with(&five());
     let mut next = 15;
     for round in 0..12u32 {
         let (log, seen, _) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -206,7 +180,7 @@ fn the_truncated_front_is_not_missing() {
         let tlog = |path: &&PathBuf| path.extension().is_some_and(|end| end == "tlog");
         let tlogs: Vec<PathBuf> = lost.keys().filter(tlog).cloned().collect();
         lost.remove(&tlogs[0]);
-        refuses(&with(&lost), next - 3, next - 2, &tlogs[1]);
+        refuses(&disk_with(&lost), next - 3, next - 2, &tlogs[1]);
         assert!(files(&sim).len() < 8, "surplus files go");
     }
 }
@@ -216,7 +190,7 @@ fn the_truncated_front_is_not_missing() {
 #[test]
 fn a_full_disk_makes_no_record_missing() {
     for space in (0..9_000).step_by(250) {
-        let sim = with(&five());
+        let sim = disk_with(&five());
         let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
         let cut = log.cut().expect("cuts");
         put(&log, 15).expect("puts");
@@ -292,10 +266,10 @@ fn a_power_cut_after_a_kill_makes_no_record_missing() {
 /// A fault while the front is forgotten leaves it forgotten or not.
 #[test]
 fn a_fault_while_truncating_makes_no_record_missing() {
-    let whole = with(&five());
+    let whole = disk_with(&five());
     drop(script(&whole, 15));
     for (at, fault) in (1..=whole.operations()).flat_map(|at| [(at, Fault::Io), (at, Fault::Full)]) {
-        let sim = with(&five());
+        let sim = disk_with(&five());
         sim.fail_at(at, fault);
         drop(script(&sim, 15));
         for seed in 0..3 {
@@ -342,8 +316,4 @@ fn what_opening_syncs_is_noticed_when_missing() {
     seen.dedup();
     noticed.sort_unstable();
     assert_eq!(seen, noticed);
-}
-
-fn is_sync(operation: &str) -> bool {
-    ["sync_data", "sync_all", "sync_dir"].contains(&operation)
 }

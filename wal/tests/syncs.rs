@@ -1,12 +1,16 @@
 //! The syncs that opening a log does, and the one that ends a segment: each is left out in turn, and a power cut must
 //! show it. Those of appending are in `crash/`.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
 use tsmith_wal::{FileLog, Log, LogOptions, MmapLog, NativeLog, Record, Result};
+
+use support::is_sync;
 
 const DIR: &str = "/data/wal";
 const SEEDS: u64 = 8;
@@ -29,10 +33,6 @@ fn put<L: Log>(log: &L, number: u32, len: usize) -> Result<()> {
     let payload = [&number.to_be_bytes()[..], &noise(number.into(), len)].concat();
     let at = log.append(Record::write(&payload))?;
     log.sync(at).map(drop)
-}
-
-fn is_sync(name: &str) -> bool {
-    ["sync_data", "sync_all", "sync_dir", "msync"].contains(&name)
 }
 
 /// Writes, forgets and writes, until something fails.

@@ -1,6 +1,8 @@
 //! influxd takes over after our log was killed or lost power. A small model of influxd's rules runs here on the simulated
 //! file system; `engine/tests/taken_over.rs` runs the real influxd, where it is installed.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use tsmith_wal::entry::{self, Layout};
@@ -12,6 +14,8 @@ use tsmith_wal::{
     ErrorKind, FieldType, FileLog, Log, LogOptions, MmapLog, Record, RecordKind, Recovery, RecoveryMode,
     RunBuilder, Value, replay_only,
 };
+
+use support::Dice;
 
 const DIR: &str = "/db/wal";
 
@@ -124,15 +128,6 @@ impl Influxd {
         self.offset += frame.len() as u64;
         self.written += frame.len();
         hole
-    }
-}
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
     }
 }
 

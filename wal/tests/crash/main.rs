@@ -41,4 +41,6 @@ mod missing;
 mod openings;
 mod power;
 mod script;
+#[path = "../support/mod.rs"]
+mod support;
 mod threads;

@@ -6,6 +6,7 @@ use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, SEEDS, options, recover, script};
+use crate::support::is_sync;
 
 /// Leaves out one sync of a file, a map or a directory. A power cut soon after must show it: a record is lost, or InfluxDB
 /// would continue a segment of ours. Two kinds are exceptions. When a segment is sealed, all its groups are already synced, and
@@ -15,10 +16,8 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
     let operations = script::<L>(&whole, Durability::Group).operations;
     let name = |at: u64| whole.operation(at).unwrap_or("?");
-    let is_sync = |at: &u64| ["sync_data", "sync_all", "sync_dir", "msync"].contains(&name(*at));
     let syncs: Vec<u64> = (1..=operations)
-        .filter(is_sync)
-        .filter(|at| name(at - 1) != "set_len" && !before_growth(&whole, *at))
+        .filter(|at| is_sync(name(*at)) && name(at - 1) != "set_len" && !before_growth(&whole, *at))
         .collect();
     assert!(syncs.len() > 20, "the script syncs often");
     let kind = |at: u64| (name(at - 1).to_owned(), name(at).to_owned());

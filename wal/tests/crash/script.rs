@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use tsmith_wal::testing::SimFs;
-use tsmith_wal::testing::{noise, open_keeping};
+use tsmith_wal::testing::{SimFs, open_keeping};
 use tsmith_wal::{Durability, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Position, Record};
+
+pub(crate) use crate::support::mixed_payload as payload;
 
 pub(crate) type File = FileLog<SimFs>;
 pub(crate) type Mmap = MmapLog<SimFs>;
@@ -16,12 +17,6 @@ pub(crate) const SEEDS: u64 = 8;
 
 pub(crate) fn options(durability: Durability) -> LogOptions {
     LogOptions::default().segment_bytes(2048).durability(durability)
-}
-
-/// Number, then bytes that snappy cannot shorten: a missing sector stays valid snappy.
-pub(crate) fn payload(number: u32) -> Vec<u8> {
-    let len = [3, 40, 700, 1300, 0, 150, 2600][number as usize % 7];
-    [&number.to_be_bytes()[..], &noise(number.into(), len)].concat()
 }
 
 pub(crate) fn number_of(payload: &[u8]) -> Result<u32, String> {
