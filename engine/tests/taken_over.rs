@@ -1,5 +1,5 @@
 //! The real influxd 1.6.7 takes over after our log lost power while it wrote a group.
-//! `wal/tests/taken_over.rs` tests many more cases with a model of influxd's rules.
+//! `wal/tests/influxd_turns.rs` tests many more cases with a model of influxd's rules.
 //!
 //! Skipped with a note unless `influxd` is installed (Debian: `apt-get install influxdb`). Uses 127.0.0.1
 //! only.

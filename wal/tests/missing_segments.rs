@@ -1,4 +1,5 @@
-//! Segments that name the one before: a missing, emptied or zeroed one is detected, and no ordinary event looks like one.
+//! Missing segments in InfluxDB's format. Each segment of ours names the one before it, so recovery detects a segment that is
+//! missing, emptied or zeroed. No normal event looks like a missing segment.
 
 mod support;
 
@@ -24,7 +25,7 @@ fn put(log: &FileLog<SimFs>, number: u64) {
     put_numbered(log, number).expect("puts");
 }
 
-/// Records 0 to 14, three in each of five segments, closed; opened again before the last of them.
+/// The segments of a closed log: five with three records each, numbered 0 to 14. The log was reopened before the last one.
 fn five() -> Files {
     let sim = SimFs::default();
     for numbers in [0..12, 12..15] {
@@ -42,24 +43,25 @@ fn five() -> Files {
     files
 }
 
-/// Ways to lose what a segment holds, other than in part.
+/// Ways to lose all records of a segment.
 const WAYS: [fn(&mut Files, u32); 3] = [
     |files, number| drop(files.remove(&path(number))),
     |files, number| files.get_mut(&path(number)).expect("is there").clear(),
     |files, number| files.get_mut(&path(number)).expect("is there").fill(0),
 ];
 
+/// Opens in strict mode and expects a missing segment. Returns the file and offset of the error.
 fn refusal(sim: &SimFs) -> (PathBuf, u64) {
     let before = sim.snapshot();
-    let error = open(sim, RecoveryMode::Strict).map(drop).expect_err("damage");
+    let error = open(sim, RecoveryMode::Strict).map(drop).expect_err("a segment is missing");
     assert!(matches!(error.kind(), ErrorKind::MissingSegment), "{error}");
     let after: Files = sim.snapshot().into_iter().filter(|(path, _)| before.contains_key(path)).collect();
     assert_eq!(after, before, "nothing is changed");
     (error.path().expect("a path").to_owned(), error.offset().expect("an offset"))
 }
 
-/// Story: a segment in the middle of a log was gone, emptied, or shown as zeros by the disk. The log opened with what was
-/// left, and said nothing.
+/// Story: a segment in the middle of a log was missing, emptied or zeroed. The log opened without its records and reported
+/// nothing.
 #[test]
 fn a_missing_segment_in_the_middle_is_detected() {
     let files = five();
@@ -72,7 +74,7 @@ fn a_missing_segment_in_the_middle_is_detected() {
             let sim = disk_with(&left);
             let (log, seen, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
             assert_eq!(seen, kept);
-            let [gap] = &recovery.gaps[..] else { panic!("told once: {recovery:?}") };
+            let [gap] = &recovery.gaps[..] else { panic!("expected one gap: {recovery:?}") };
             assert_eq!((&gap.path, gap.offset, gap.kind), (&path(lost + 1), 0, GapKind::MissingSegment));
             put(&log, 15);
             log.close().expect("closes");
@@ -80,13 +82,13 @@ fn a_missing_segment_in_the_middle_is_detected() {
         let sim = disk_with(&left);
         let repaired = repair(&sim, Path::new(DIR), None, false).expect("repairs");
         assert!(!repaired.is_empty());
-        let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens once it was told");
+        let (_log, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens after the repair");
         assert_eq!(seen, kept);
         assert!(recovery.gaps.is_empty());
     }
 }
 
-/// The first may have been forgotten when it is gone, but not when its file is there.
+/// If the first segment is gone, it may have been truncated. If its file is there without its records, they are missing.
 #[test]
 fn a_truncated_segment_is_not_missing() {
     let files = five();
@@ -105,8 +107,10 @@ fn a_truncated_segment_is_not_missing() {
     }
 }
 
-/// InfluxDB's own segments do not name one another. Of the two empty ones that a crash of ours can leave, influxd takes the
-/// last away and goes on behind the other: an empty one in the middle was taken for a loss then, and nothing opened.
+/// InfluxDB's own segments do not name each other, so recovery cannot detect that one is missing.
+///
+/// Story: a crash of ours left two empty segments. influxd removed the last one and continued after the other. Recovery took
+/// the empty segment in the middle for a loss, and the log did not open.
 #[test]
 fn influxdb_segments_may_skip_numbers_or_be_empty() {
     let theirs = influxdb_segment();
@@ -127,9 +131,10 @@ fn influxdb_segments_may_skip_numbers_or_be_empty() {
     }
 }
 
-/// Its file was taken away when nothing of it was kept, and the one behind it, which names it, then not read.
+/// Story: if no record of a segment could be kept, repair removed its file. The next segment names that file, so the log did
+/// not open.
 #[test]
-fn a_segment_of_which_nothing_is_kept_is_not_missing() {
+fn a_segment_that_repair_emptied_is_not_missing() {
     for lost in 1..=4 {
         let mut files = five();
         let bytes = files.get_mut(&path(lost)).expect("is there");

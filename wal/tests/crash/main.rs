@@ -37,7 +37,7 @@ macro_rules! of_every_log {
 }
 
 mod faults;
-mod missing;
+mod missing_syncs;
 mod openings;
 mod power;
 mod script;

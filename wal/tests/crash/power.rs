@@ -7,7 +7,7 @@ use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{Durability, Log, LogOptions, Record, RecordKind};
 
-use crate::missing::is_guarded;
+use crate::missing_syncs::is_guarded;
 use crate::script::{
     DIR, Etcd, File, Mmap, Native, Run, SEEDS, go_on, options, payload, recover, script, script_of,
 };

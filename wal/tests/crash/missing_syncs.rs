@@ -10,7 +10,7 @@ use crate::support::is_sync;
 
 /// Leaves out one sync of a file, a map or a directory. A power cut soon after must show it: a record is lost, or InfluxDB
 /// would continue a segment of ours. Two kinds are exceptions. When a segment is sealed, all its groups are already synced, and
-/// the last sync keeps only the mark that distinguishes corruption from a torn write: `syncs.rs` tests that. The other is the
+/// the last sync keeps only the mark that distinguishes corruption from a torn write: `needed_syncs.rs` tests that. The other is the
 /// sync of a head before its segment grows: `the_sync_before_a_segment_grows_is_noticed_when_missing`.
 fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();

@@ -1,4 +1,4 @@
-//! What holds the segments of the native log together: a missing or emptied one is detected, and a crash never looks like one.
+//! Missing records of the native log: recovery detects a missing or emptied segment, and no crash looks like one.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(NativeLog<SimFs>
     open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(2048).recovery(mode))
 }
 
-/// Records 0 to 14, three in each of five segments, closed.
+/// The segments of a closed log: five with three records each, numbered 0 to 14.
 fn five() -> Files {
     let sim = SimFs::default();
     let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -42,15 +42,16 @@ fn segment(number: u32) -> PathBuf {
 
 type Lose = fn(&mut Files, &Path);
 
-/// Ways to lose what a segment holds.
+/// Ways to lose the records of a segment.
 const WAYS: [(&str, Lose); 5] = [
     ("removed", |files, path| drop(files.remove(path))),
     ("emptied", |files, path| files.get_mut(path).expect("is there").clear()),
     ("cut to its head", |files, path| files.get_mut(path).expect("is there").truncate(HEAD_BYTES)),
-    ("zeroed behind its head", |files, path| files.get_mut(path).expect("is there")[HEAD_BYTES..].fill(0)),
+    ("zeroed after its head", |files, path| files.get_mut(path).expect("is there")[HEAD_BYTES..].fill(0)),
     ("zeroed", |files, path| files.get_mut(path).expect("is there").fill(0)),
 ];
 
+/// Opens in strict mode and expects that records `first` to `last` are missing before the segment `path`.
 fn refuses(sim: &SimFs, first: u64, last: u64, path: &Path) {
     let before = files(sim);
     let error = open(sim, RecoveryMode::Strict).map(drop).expect_err("records are missing");
@@ -62,8 +63,8 @@ fn refuses(sim: &SimFs, first: u64, last: u64, path: &Path) {
     assert_eq!(files(sim), before, "nothing was changed");
 }
 
-/// Story: a segment in the middle that was emptied, cut to its head or gone was not noticed: the log opened, and the
-/// next snapshot made the loss permanent.
+/// Story: a segment in the middle was emptied, cut to its head, or missing. The log opened without an error, and the next
+/// snapshot made the loss permanent.
 #[test]
 fn a_segment_that_lost_its_records_is_detected() {
     let whole = five();
@@ -84,7 +85,7 @@ fn a_segment_that_lost_its_records_is_detected() {
             put(&log, 15).expect("puts");
             let cut = log.cut().expect("cuts");
             refuses(&sim.kill(), first, first + 2, &segment(number + 1));
-            log.truncate_front(cut).expect("forgets");
+            log.truncate_front(cut).expect("truncates");
             put(&log, 16).expect("puts");
             log.close().expect("closes");
             let (_, seen, recovery) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -93,7 +94,7 @@ fn a_segment_that_lost_its_records_is_detected() {
     }
 }
 
-/// Two gaps, and one within a segment: each is reported separately.
+/// Two lost segments and a corrupt record are three gaps.
 #[test]
 fn salvage_reports_missing_records() {
     let mut files = five();
@@ -107,7 +108,7 @@ fn salvage_reports_missing_records() {
     assert_eq!(recovery.gaps.len(), 3);
 }
 
-/// Where a log ends is nowhere else said.
+/// Only the newest segment says where the log ends, so its loss cannot be detected.
 #[test]
 fn the_newest_segment_may_be_empty() {
     for (what, lose) in WAYS {
@@ -127,9 +128,9 @@ fn the_newest_segment_may_be_empty() {
     }
 }
 
-/// A file from elsewhere: under another number its head is not right, and an older one repeats records.
+/// A copy of a segment under another number has the wrong head. A segment of another log repeats record numbers.
 #[test]
-fn a_segment_from_elsewhere_is_no_part_of_the_log() {
+fn a_segment_of_another_log_is_refused() {
     let whole = five();
     let mut copied = whole.clone();
     copied.insert(segment(9), whole[&segment(3)].clone());
@@ -143,20 +144,20 @@ fn a_segment_from_elsewhere_is_no_part_of_the_log() {
     repeated.insert(segment(2), files(&sim)[&segment(2)].clone());
     for (files, bad) in [(copied, 9), (repeated, 2)] {
         let sim = disk_with(&files);
-        let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("damage");
+        let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("is corrupt");
         assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}");
         assert_eq!(error.path(), Some(&*segment(bad)), "{error}");
         assert_eq!(self::files(&sim), files);
         let (_, _, recovery) = open(&sim, RecoveryMode::Salvage).expect("opens");
         assert_eq!(recovery.gaps[0].path, segment(bad));
     }
-    // A single file also shows that it is corruption and not a torn write.
+    // This is also detected as corruption, not a torn tail, if the file is read alone.
     let sim = disk_with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
     let recovery = replay_segment(&sim, &segment(9), ReplayMode::InfluxDb, |_| Ok(())).expect("reads");
     assert!(recovery.records == 0 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
 }
 
-/// What was forgotten is not missed, however few files are left to say so; what comes next is.
+/// Truncated records are not missing, even if few files are left that say so. Records after them are.
 #[test]
 fn the_truncated_front_is_not_missing() {
     let sim = disk_with(&five());
@@ -168,11 +169,11 @@ fn the_truncated_front_is_not_missing() {
             put(&log, next).expect("puts");
             next += 1;
         }
-        log.truncate_front(cut).expect("forgets");
+        log.truncate_front(cut).expect("truncates");
         log.close().expect("closes");
         let (log, rest, _) = open(&sim, RecoveryMode::Strict).expect("opens");
         assert_eq!(rest, [next - 2, next - 1], "round {round} after {seen:?}");
-        // A segment of its own, so that there is one in the middle.
+        // A further segment, so that there is one in the middle.
         put(&log, next).expect("puts");
         next += 1;
         log.close().expect("closes");
@@ -181,12 +182,12 @@ fn the_truncated_front_is_not_missing() {
         let tlogs: Vec<PathBuf> = lost.keys().filter(tlog).cloned().collect();
         lost.remove(&tlogs[0]);
         refuses(&disk_with(&lost), next - 3, next - 2, &tlogs[1]);
-        assert!(files(&sim).len() < 8, "surplus files go");
+        assert!(files(&sim).len() < 8, "surplus files are removed");
     }
 }
 
-/// Story: on a full disk the files that are kept for later segments go, and with them went what told that the front had
-/// been forgotten.
+/// Story: on a full disk the log removes its recycled segments. Only their names said that the first records had been
+/// truncated, so these records were reported as missing.
 #[test]
 fn a_full_disk_makes_no_record_missing() {
     for space in (0..9_000).step_by(250) {
@@ -194,7 +195,7 @@ fn a_full_disk_makes_no_record_missing() {
         let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
         let cut = log.cut().expect("cuts");
         put(&log, 15).expect("puts");
-        log.truncate_front(cut).expect("forgets");
+        log.truncate_front(cut).expect("truncates");
         sim.set_space(Some(space));
         let mut kept = vec![15];
         for number in 16..120 {
@@ -210,7 +211,7 @@ fn a_full_disk_makes_no_record_missing() {
     }
 }
 
-/// Opens, writes, ends segments and forgets twice, until something fails; gives what must be there, at least.
+/// Opens, appends, rolls and truncates, until something fails. Returns the numbers of the records that must be recovered.
 fn script(sim: &SimFs, from: u64) -> Vec<u64> {
     let Ok((log, mut acknowledged, _)) = open(sim, RecoveryMode::Strict) else { return Vec::new() };
     let mut go = || -> tsmith_wal::Result<()> {
@@ -221,7 +222,7 @@ fn script(sim: &SimFs, from: u64) -> Vec<u64> {
         let cut = log.cut()?;
         put(&log, from + 4)?;
         acknowledged.push(from + 4);
-        // What may be forgotten need not be there.
+        // A record that may be truncated need not be recovered.
         let _ = acknowledged.drain(..acknowledged.len() - 1);
         log.truncate_front(cut)
     };
@@ -229,8 +230,8 @@ fn script(sim: &SimFs, from: u64) -> Vec<u64> {
     acknowledged
 }
 
-/// A process dies at any operation, another one goes on in its files, and at any operation of that the power goes: what
-/// the first had done to names is not durable when the second writes to the space they stand for.
+/// A process is killed at any operation, and a second one continues until a power cut at any of its operations. The renames
+/// of the first process are not durable yet when the second one writes to the renamed files.
 #[test]
 fn a_power_cut_after_a_kill_makes_no_record_missing() {
     let whole = SimFs::default();
@@ -263,7 +264,7 @@ fn a_power_cut_after_a_kill_makes_no_record_missing() {
     }
 }
 
-/// A fault while the front is forgotten leaves it forgotten or not.
+/// A fault during a truncation leaves the records there or truncated.
 #[test]
 fn a_fault_while_truncating_makes_no_record_missing() {
     let whole = disk_with(&five());
@@ -279,13 +280,13 @@ fn a_fault_while_truncating_makes_no_record_missing() {
     }
 }
 
-/// Checks the test before the last: it detects a missing sync when a log is opened after a process died.
+/// Checks `a_power_cut_after_a_kill_makes_no_record_missing`: it detects every missing sync of an open after a kill.
 #[test]
-fn what_opening_syncs_is_noticed_when_missing() {
+fn a_missing_sync_of_an_open_is_detected() {
     let whole = SimFs::default();
     drop(script(&whole, 0));
     drop(script(&whole, 5));
-    let (mut seen, mut noticed) = (Vec::new(), Vec::new());
+    let (mut seen, mut detected) = (Vec::new(), Vec::new());
     for died in 1..=whole.operations() {
         let sim = SimFs::default();
         sim.stop_at(died);
@@ -295,11 +296,11 @@ fn what_opening_syncs_is_noticed_when_missing() {
         drop(open(&second, RecoveryMode::Strict).expect("opens"));
         for sync in (1..=second.operations()).filter(|at| second.operation(*at).is_some_and(is_sync)) {
             let kind = (second.operation(sync - 1), second.operation(sync));
-            if noticed.contains(&kind) {
+            if detected.contains(&kind) {
                 continue;
             }
             seen.push(kind);
-            let missed = |stop, seed| {
+            let is_lost = |stop, seed| {
                 let sim = sim.kill();
                 sim.fail_at(sync, Fault::IgnoredSync);
                 sim.stop_at(stop);
@@ -307,13 +308,13 @@ fn what_opening_syncs_is_noticed_when_missing() {
                 let opened = open(&sim.crash(seed), RecoveryMode::Strict);
                 opened.map_or(true, |(_, seen, _)| !acknowledged.iter().all(|number| seen.contains(number)))
             };
-            if (sync + 1..sync + 25).any(|stop| (0..8).any(|seed| missed(stop, seed * 1000 + stop))) {
-                noticed.push(kind);
+            if (sync + 1..sync + 25).any(|stop| (0..8).any(|seed| is_lost(stop, seed * 1000 + stop))) {
+                detected.push(kind);
             }
         }
     }
     seen.sort_unstable();
     seen.dedup();
-    noticed.sort_unstable();
-    assert_eq!(seen, noticed);
+    detected.sort_unstable();
+    assert_eq!(seen, detected);
 }

@@ -1,4 +1,4 @@
-//! Names that claim the last numbers there are: an error or a log, never an overflow.
+//! File names with the largest possible numbers: the log opens or returns an error, and no number overflows.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,8 @@ fn path(name: &str) -> PathBuf {
     Path::new(DIR).join(name)
 }
 
-/// Opens, appends, cuts, truncates and closes, and stops at the first error.
-fn live<L: Log<Fs = SimFs>>(sim: &SimFs, mode: RecoveryMode) -> Result<usize> {
+/// Opens, appends, rolls, truncates and closes. Stops at the first error.
+fn use_log<L: Log<Fs = SimFs>>(sim: &SimFs, mode: RecoveryMode) -> Result<usize> {
     let (log, seen, _) = open_keeping::<L>(sim.clone(), Path::new(DIR), options(mode))?;
     for number in 0..9 {
         let at = log.append(Record::write(&noise(number, 400)))?;
@@ -34,10 +34,10 @@ fn live<L: Log<Fs = SimFs>>(sim: &SimFs, mode: RecoveryMode) -> Result<usize> {
     Ok(seen.len())
 }
 
-/// Whatever the number in the name of a file, with the content of a real segment or none.
+/// Tries each name for a file that is empty or has the content of a real segment.
 fn any_name<L: Log<Fs = SimFs>>(real: &str, names: &[String]) {
     let whole = SimFs::default();
-    live::<L>(&whole, RecoveryMode::Strict).expect("lives");
+    use_log::<L>(&whole, RecoveryMode::Strict).expect("works");
     let files = whole.snapshot();
     let last = files.keys().rfind(|path| path.extension() == Some(real.as_ref())).expect("a segment").clone();
     for name in names {
@@ -55,8 +55,8 @@ fn any_name<L: Log<Fs = SimFs>>(real: &str, names: &[String]) {
                     made.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
                 }
                 for _ in 0..3 {
-                    // An error may be what the content deserves; what is asked is that it is one.
-                    drop(live::<L>(&sim, mode));
+                    // An error is allowed; a panic is not.
+                    drop(use_log::<L>(&sim, mode));
                 }
             }
         }
@@ -67,7 +67,7 @@ const NUMBERS: [u64; 7] =
     [u64::MAX, u64::MAX - 1, (1 << 63) + 1, 1 << 63, (1 << 63) - 1, (1 << 62) + 1, u32::MAX as u64];
 
 #[test]
-fn no_name_of_a_file_overflows_a_log() {
+fn no_file_name_overflows_a_number() {
     let native = NUMBERS.map(|number| format!("{number:020}-00000001.free"));
     any_name::<NativeLog<SimFs>>("tlog", &native);
     any_name::<NativeLog<SimFs>>("tlog", &["4294967295.tlog", "4294967294.tlog"].map(String::from));
@@ -80,10 +80,10 @@ fn no_name_of_a_file_overflows_a_log() {
     any_name::<EtcdLog<SimFs>>("wal", &etcd);
 }
 
-/// Story: the name of a file `18446744073709551615-00000001.free` said that all possible records were truncated. So no missing
-/// record was detected, and the next number overflowed.
+/// Story: the file name `18446744073709551615-00000001.free` says that all possible records are truncated. So recovery
+/// detected no missing record, and the next number overflowed.
 #[test]
-fn a_name_that_no_log_gave_forgets_nothing() {
+fn an_impossible_file_name_truncates_nothing() {
     for number in [u64::MAX, u64::MAX - 1, (1 << 63) + 1] {
         let sim = SimFs::default();
         let open =
@@ -103,13 +103,14 @@ fn a_name_that_no_log_gave_forgets_nothing() {
         sim.remove(&path("00000001.tlog")).expect("removes");
         let error = open().map(drop).expect_err("a record is missing");
         assert!(matches!(error.kind(), ErrorKind::Missing { first: 0, last: 0 }), "{error}");
-        assert!(sim.open(&stranger).is_ok(), "it is not ours to remove");
+        assert!(sim.open(&stranger).is_ok(), "the foreign file stays");
     }
 }
 
-/// etcd's segments say with which index they begin: one that leaves room for one record takes one.
+/// The name of an etcd segment contains its number and the index of its first record. If one index is left, the segment takes
+/// one record.
 #[test]
-fn the_last_index_and_the_last_segment_are_refused_by_name() {
+fn the_last_index_and_segment_number_are_limits() {
     let fresh = |name: &str| {
         let sim = SimFs::default();
         let (log, ..) = open_keeping::<EtcdLog<SimFs>>(sim.clone(), Path::new(DIR), LogOptions::default())
@@ -123,15 +124,15 @@ fn the_last_index_and_the_last_segment_are_refused_by_name() {
     let is_end = |error: &tsmith_wal::Error| matches!(error.kind(), ErrorKind::NumbersEnd);
     let sim = fresh("0000000000000000-7fffffffffffffff.wal");
     let (log, ..) = open(&sim).expect("opens");
-    let at = log.append(Record::write(b"the last")).expect("there is one number");
+    let at = log.append(Record::write(b"the last")).expect("one index is left");
     let _ = log.sync(at).expect("syncs");
-    assert!(is_end(&log.append(Record::write(b"one more")).expect_err("no number is left")));
+    assert!(is_end(&log.append(Record::write(b"one more")).expect_err("no index is left")));
     log.close().expect("closes");
     let (log, seen, _) = open(&sim).expect("opens");
     assert_eq!((seen.len(), seen[0].0), (1, at));
     log.close().expect("closes");
     let error =
-        open(&fresh("0000000000000000-8000000000000000.wal")).map(drop).expect_err("no number is left");
+        open(&fresh("0000000000000000-8000000000000000.wal")).map(drop).expect_err("no index is left");
     assert!(
         is_end(&error)
             && error.path().is_some_and(|path| path.ends_with("0000000000000000-8000000000000000.wal"))
@@ -140,6 +141,6 @@ fn the_last_index_and_the_last_segment_are_refused_by_name() {
     let (log, ..) = open(&sim).expect("opens");
     let at = log.append(Record::write(b"in the last segment")).expect("appends");
     let _ = log.sync(at).expect("syncs");
-    let _ = log.cut().expect("the segment ends");
-    assert!(is_end(&log.append(Record::write(b"one more")).expect_err("no segment follows")));
+    let _ = log.cut().expect("cuts");
+    assert!(is_end(&log.append(Record::write(b"one more")).expect_err("no segment number is left")));
 }

@@ -1,5 +1,5 @@
-//! The syncs that opening a log does, and the one that ends a segment: each is left out in turn, and a power cut must
-//! show it. Those of appending are in `crash/`.
+//! Every sync of an open is needed, and so is the sync that seals a segment. The tests leave out one sync at a time, and some
+//! power cut must show it. `crash/missing_syncs.rs` does the same for appends.
 
 mod support;
 
@@ -35,83 +35,83 @@ fn put<L: Log>(log: &L, number: u32, len: usize) -> Result<()> {
     log.sync(at).map(drop)
 }
 
-/// Writes, forgets and writes, until something fails.
-fn first<L: Log<Fs = SimFs>>(fs: &SimFs) {
+/// Appends, truncates and appends, until something fails.
+fn first_process<L: Log<Fs = SimFs>>(fs: &SimFs) {
     let write = || -> Result<()> {
         let (log, _) = open::<L>(fs)?;
         put(&log, 0, 900)?;
         let cut = log.cut()?;
         put(&log, 1, 700)?;
         log.truncate_front(cut)?;
-        // The mark of the end crosses into another sector.
+        // The mark at the end of the segment crosses into another sector.
         put(&log, 2, 1250)
     };
     drop(write());
 }
 
-/// What the next process was told.
+/// What the log confirmed to the second process.
 #[derive(Default)]
-struct Told {
-    /// It finds these, and adds some; as far as that is confirmed.
-    confirmed: Vec<u32>,
-    /// The first record is forgotten.
-    forgotten: bool,
-    /// So many operations opening took.
-    opened: u64,
+struct Confirmed {
+    /// The records that are durable: the replayed ones and further ones.
+    records: Vec<u32>,
+    /// Whether the first record is truncated.
+    truncated: bool,
+    /// The operations of the open.
+    operations: u64,
 }
 
-impl Told {
+impl Confirmed {
     fn is_kept(&self, found: &[u32]) -> bool {
-        found.starts_with(&self.confirmed) && !(self.forgotten && found.contains(&0))
+        found.starts_with(&self.records) && !(self.truncated && found.contains(&0))
     }
 }
 
-fn second<L: Log<Fs = SimFs>>(fs: &SimFs) -> Told {
+fn second_process<L: Log<Fs = SimFs>>(fs: &SimFs) -> Confirmed {
     let opened = open_keeping::<L>(fs.clone(), Path::new(DIR), options());
-    let Ok((log, seen, _)) = opened else { return Told::default() };
-    let opened = fs.operations();
-    let mut confirmed = numbers(&seen);
-    let found = confirmed.len();
-    // Somebody has forgotten it already.
-    let forgotten = seen.first().is_some_and(|(at, ..)| confirmed[0] == 1 && log.truncate_front(*at).is_ok());
+    let Ok((log, seen, _)) = opened else { return Confirmed::default() };
+    let operations = fs.operations();
+    let mut records = numbers(&seen);
+    let replayed = records.len();
+    // The first process has truncated record 0. This truncation makes it durable.
+    let truncated = seen.first().is_some_and(|(at, ..)| records[0] == 1 && log.truncate_front(*at).is_ok());
     for number in [10, 11] {
         if put(&log, number, 600).is_err() {
             break;
         }
-        confirmed.push(number);
+        records.push(number);
     }
-    // What was found is confirmed with the first record behind it.
-    if confirmed.len() == found {
-        confirmed.clear();
+    // The first new record confirms the replayed ones.
+    if records.len() == replayed {
+        records.clear();
     }
-    Told { confirmed, forgotten, opened }
+    Confirmed { records, truncated, operations }
 }
 
-/// Every kind of sync of an opening, by what precedes it, and whether a power cut showed its absence.
+/// Every kind of sync of an open, with the operation before it, and whether some power cut shows that it is left out.
 fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
     let mut kinds = BTreeMap::new();
     let whole = SimFs::default();
-    first::<L>(&whole);
+    first_process::<L>(&whole);
     for died in 1..=whole.operations() + 1 {
         let fs = SimFs::default();
         fs.stop_at(died);
-        first::<L>(&fs);
+        first_process::<L>(&fs);
         for image in [fs.kill(), fs.crash(died), fs.crash(died + 1000)] {
             let trial = image.kill();
-            let Told { opened, .. } = second::<L>(&trial);
+            let opened = second_process::<L>(&trial).operations;
             let name = |at: u64| trial.operation(at).unwrap_or("none").to_owned();
             for sync in (1..=opened).filter(|at| is_sync(&name(*at))) {
-                let noticed = kinds.entry((name(sync - 1), name(sync))).or_insert(false);
+                let detected = kinds.entry((name(sync - 1), name(sync))).or_insert(false);
                 let mut stops = opened + 1..=trial.operations() + 1;
-                *noticed = *noticed
+                *detected = *detected
                     || stops.any(|stop| {
                         let fs = image.kill();
                         fs.fail_at(sync, Fault::IgnoredSync);
                         fs.stop_at(stop);
-                        let told = second::<L>(&fs);
+                        let confirmed = second_process::<L>(&fs);
                         (0..SEEDS).any(|seed| {
                             !open::<L>(&fs.crash(seed * 1000 + stop))
-                                .is_ok_and(|(_, found)| told.is_kept(&found))
+                                .is_ok_and(|(_, found)| confirmed.is_kept(&found))
                         })
                     });
             }
@@ -120,9 +120,10 @@ fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
     kinds
 }
 
-/// The sync of an emptied segment before its removal matters only if the sync of the directory fails. `openings.rs` tests that.
+/// The sync of an emptied segment before its removal matters only if the sync of the directory fails. `crash/openings.rs`
+/// tests that.
 #[test]
-fn every_sync_of_an_opening_is_noticed_when_missing() {
+fn a_missing_sync_of_an_open_is_detected() {
     let logs = [
         ("file", syncs_of_opening::<FileLog<SimFs>>()),
         ("mmap", syncs_of_opening::<MmapLog<SimFs>>()),
@@ -131,15 +132,15 @@ fn every_sync_of_an_opening_is_noticed_when_missing() {
     for (log, kinds) in logs {
         assert!(kinds.len() >= 3, "{log}: {kinds:?}");
         let is_emptied = |(before, sync): &(String, String)| before == "set_len" && sync == "sync_all";
-        let unnoticed: Vec<_> =
-            kinds.iter().filter(|(kind, noticed)| !**noticed && !is_emptied(kind)).collect();
-        assert!(unnoticed.is_empty(), "{log}: no test detects {unnoticed:?} of {kinds:?}");
+        let undetected: Vec<_> =
+            kinds.iter().filter(|(kind, detected)| !**detected && !is_emptied(kind)).collect();
+        assert!(undetected.is_empty(), "{log}: no power cut shows {undetected:?} of {kinds:?}");
     }
 }
 
-/// Whether some power cut shows that the sync at the end of a segment was left out. Its last sector is torn where the mark
-/// of the end crosses into it, and behind a later segment that is damage: the log does not open.
-fn the_sync_of_an_ended_segment_is_noticed<L: Log<Fs = SimFs>>() -> bool {
+/// Whether some power cut shows that the sync of a sealed segment is left out. The mark at the end of the segment crosses into
+/// its last sector. If that sector is lost and a later segment exists, this is corruption and the log does not open.
+fn detects_a_missing_sync_of_a_sealed_segment<L: Log<Fs = SimFs>>() -> bool {
     let run = |len, fs: &SimFs| {
         let (log, _) = open::<L>(fs).expect("opens");
         put(&log, 0, len).expect("puts");
@@ -147,11 +148,11 @@ fn the_sync_of_an_ended_segment_is_noticed<L: Log<Fs = SimFs>>() -> bool {
         put(&log, 1, 10).expect("puts");
         std::mem::forget(log);
     };
-    let sound = SimFs::default();
-    run(400, &sound);
-    let name = |at: u64| sound.operation(at).unwrap_or_default();
-    let sync = (2..=sound.operations()).rfind(|at| name(at - 1) == "set_len" && name(*at) == "sync_all");
-    let sync = sync.expect("a segment that ends is synced");
+    let complete = SimFs::default();
+    run(400, &complete);
+    let name = |at: u64| complete.operation(at).unwrap_or_default();
+    let sync = (2..=complete.operations()).rfind(|at| name(at - 1) == "set_len" && name(*at) == "sync_all");
+    let sync = sync.expect("the sealed segment is synced");
     (400..470).any(|len| {
         let fs = SimFs::default();
         fs.fail_at(sync, Fault::IgnoredSync);
@@ -162,8 +163,8 @@ fn the_sync_of_an_ended_segment_is_noticed<L: Log<Fs = SimFs>>() -> bool {
 }
 
 #[test]
-fn the_sync_that_ends_a_segment_is_noticed_when_missing() {
-    assert!(the_sync_of_an_ended_segment_is_noticed::<FileLog<SimFs>>(), "file");
-    assert!(the_sync_of_an_ended_segment_is_noticed::<MmapLog<SimFs>>(), "mmap");
-    assert!(the_sync_of_an_ended_segment_is_noticed::<NativeLog<SimFs>>(), "native");
+fn a_missing_sync_of_a_sealed_segment_is_detected() {
+    assert!(detects_a_missing_sync_of_a_sealed_segment::<FileLog<SimFs>>(), "file");
+    assert!(detects_a_missing_sync_of_a_sealed_segment::<MmapLog<SimFs>>(), "mmap");
+    assert!(detects_a_missing_sync_of_a_sealed_segment::<NativeLog<SimFs>>(), "native");
 }

@@ -1,4 +1,4 @@
-//! Logs that stop, for good or until there is space again.
+//! Logs after a failed sync, and on a full disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -17,17 +17,17 @@ fn open<L: Log<Fs = SimFs>>(sim: &SimFs, options: LogOptions) -> (L, usize) {
     (log, seen.len())
 }
 
-/// Story: with `Interval` and `None` a record counts as confirmed once it is written. A sync then failed, the log stopped,
-/// and records that the failed sync had dropped were confirmed all the same, by who asked late.
+/// Story: with `Interval` and `None`, `sync` confirms a record as soon as it is written. Then a background sync failed and the
+/// log stopped. A later `sync` still confirmed the records that were lost.
 #[test]
 fn a_stopped_log_confirms_only_what_is_durable() {
-    late::<FileLog<SimFs>>();
-    late::<MmapLog<SimFs>>();
-    late::<NativeLog<SimFs>>();
-    late::<EtcdLog<SimFs>>();
+    confirm_after_failure::<FileLog<SimFs>>();
+    confirm_after_failure::<MmapLog<SimFs>>();
+    confirm_after_failure::<NativeLog<SimFs>>();
+    confirm_after_failure::<EtcdLog<SimFs>>();
 }
 
-fn late<L: Log<Fs = SimFs>>() {
+fn confirm_after_failure<L: Log<Fs = SimFs>>() {
     for durability in [Durability::None, Durability::Interval(Duration::from_secs(3600))] {
         let sim = SimFs::default();
         let (log, _) = open::<L>(&sim, LogOptions::default().durability(durability));
@@ -35,28 +35,28 @@ fn late<L: Log<Fs = SimFs>>() {
         let _ = log.cut().expect("cuts");
         let written = log.append(Record::write(b"written")).expect("appends");
         let _ = log.sync(written).expect("the operating system has it");
-        // Whatever the cut syncs first fails.
+        // The first sync of the cut fails.
         let next = sim.operations() + 1;
         (next..next + 20).for_each(|number| sim.fail_at(number, Fault::Io));
         let _ = log.cut().expect_err("the sync failed");
         sim.heal();
         let error = log.sync(written).expect_err("the record may be lost");
         assert!(matches!(error.kind(), ErrorKind::Poisoned(_)), "{error}");
-        let _ = log.sync(durable).expect("was durable before");
+        let _ = log.sync(durable).expect("was durable before the failure");
     }
 }
 
-/// Story: a sync failed and the log stopped, as it should. Opened again it replayed what that sync had dropped, for the
-/// operating system still had it; what it acknowledged behind that was not there after a power cut.
+/// Story: a sync failed and the log stopped. The next open replayed the records of that sync, because the page cache still had
+/// them, and acknowledged further records behind them. After a power cut all of these were gone.
 #[test]
-fn what_a_failed_sync_dropped_is_written_again() {
-    again::<FileLog<SimFs>>();
-    again::<MmapLog<SimFs>>();
-    again::<NativeLog<SimFs>>();
-    again::<EtcdLog<SimFs>>();
+fn records_of_a_failed_sync_are_rewritten() {
+    reopen_after_failure::<FileLog<SimFs>>();
+    reopen_after_failure::<MmapLog<SimFs>>();
+    reopen_after_failure::<NativeLog<SimFs>>();
+    reopen_after_failure::<EtcdLog<SimFs>>();
 }
 
-fn again<L: Log<Fs = SimFs>>() {
+fn reopen_after_failure<L: Log<Fs = SimFs>>() {
     let put = |log: &L, number: u64, len: usize| {
         let at = log.append(Record::write(&noise(number, len)))?;
         log.sync(at).map(drop)
@@ -80,9 +80,9 @@ fn again<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// A directory whose entry could not be made durable is not taken for durable by the next attempt.
+/// If the entry of a new directory could not be made durable, the next open does not rely on it.
 #[test]
-fn a_directory_is_durable_or_made_again() {
+fn a_directory_is_durable_or_recreated() {
     for fault in 1..=4 {
         let sim = SimFs::default();
         sim.fail_at(fault, Fault::Io);
@@ -106,17 +106,17 @@ fn a_directory_is_durable_or_made_again() {
     }
 }
 
-/// Story: every group that a full disk refused used a segment's number up. Five seconds of trying took 48,000 of them; past
-/// 99,999 InfluxDB reads segments in the wrong order.
+/// Story: each group that failed on a full disk used up a segment number. Five seconds of retries used 48,000 of them. Above
+/// 99,999, InfluxDB reads segments in the wrong order.
 #[test]
-fn a_full_disk_uses_no_numbers_up() {
-    full::<FileLog<SimFs>>();
-    full::<MmapLog<SimFs>>();
-    full::<NativeLog<SimFs>>();
-    full::<EtcdLog<SimFs>>();
+fn a_full_disk_uses_up_no_segment_numbers() {
+    retry_on_a_full_disk::<FileLog<SimFs>>();
+    retry_on_a_full_disk::<MmapLog<SimFs>>();
+    retry_on_a_full_disk::<NativeLog<SimFs>>();
+    retry_on_a_full_disk::<EtcdLog<SimFs>>();
 }
 
-fn full<L: Log<Fs = SimFs>>() {
+fn retry_on_a_full_disk<L: Log<Fs = SimFs>>() {
     let sim = SimFs::default();
     let options = LogOptions::default().segment_bytes(4096);
     let (log, _) = open::<L>(&sim, options);

@@ -1,4 +1,4 @@
-//! Segments that are much longer than their content. A process of its own, because its memory is measured.
+//! Segments that are much longer than their content. The test runs in its own process, because it measures memory.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -8,7 +8,7 @@ use tsmith_wal::fs::OsFs;
 use tsmith_wal::fs::sparse::Hole;
 use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, repair};
 
-/// Beside what a log needs there is room for the zeros that are kept, once more while a buffer grows, and no more.
+/// Enough for the log, the zeros that it keeps, and a second copy of them while a buffer grows.
 const PEAK_BYTES_MAX: u64 = 512 << 20;
 const LEN: u64 = 1 << 30;
 
@@ -28,7 +28,7 @@ fn open<L: Log<Fs = OsFs>>(dir: &Path) -> tsmith_wal::Result<(L, u64)> {
     Ok((log, records))
 }
 
-/// The only segment that holds something.
+/// The only segment with records.
 fn segment(dir: &Path, extension: &str) -> PathBuf {
     let entries = std::fs::read_dir(dir).expect("lists").map(|entry| entry.expect("an entry").path());
     let mut held = entries.filter(|path| {
@@ -37,7 +37,7 @@ fn segment(dir: &Path, extension: &str) -> PathBuf {
     held.next().expect("a segment")
 }
 
-fn long<L: Log<Fs = OsFs>>(extension: &str) {
+fn open_lengthened<L: Log<Fs = OsFs>>(extension: &str) {
     let dir = tempfile::tempdir().expect("a directory");
     let (log, _) = open::<L>(dir.path()).expect("opens");
     for number in 0..9_u8 {
@@ -65,7 +65,7 @@ fn long<L: Log<Fs = OsFs>>(extension: &str) {
     );
     let (log, records) = open::<L>(dir.path()).expect("opens");
     assert_eq!(records, 9);
-    assert!(file.metadata().expect("there").len() <= len, "it is cut");
+    assert!(file.metadata().expect("there").len() <= len, "the zeros are cut");
     log.close().expect("closes");
 }
 
@@ -73,7 +73,7 @@ fn long<L: Log<Fs = OsFs>>(extension: &str) {
 /// the segment.
 #[test]
 fn a_sparse_segment_takes_little_memory() {
-    long::<FileLog>("wal");
-    long::<NativeLog>("tlog");
+    open_lengthened::<FileLog>("wal");
+    open_lengthened::<NativeLog>("tlog");
     assert!(peak_bytes() < PEAK_BYTES_MAX, "{} bytes", peak_bytes());
 }

@@ -1,5 +1,5 @@
-//! influxd takes over after our log was killed or lost power. A small model of influxd's rules runs here on the simulated
-//! file system; `engine/tests/taken_over.rs` runs the real influxd, where it is installed.
+//! Tsmith and influxd take turns on one directory, also after kills and power cuts. The tests run a small model of influxd on
+//! the simulated file system. `engine/tests/taken_over.rs` runs the real influxd if it is installed.
 
 mod support;
 
@@ -53,7 +53,7 @@ fn influxd_reads(bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
             (Some(RecordKind::Write), Some(plain)) if entry::decode(RecordKind::Write, &plain).is_ok() => {
                 read.push(plain);
             }
-            // A mark of ours: deletes nothing.
+            // A mark of ours, which deletes nothing.
             (Some(RecordKind::DeleteRange), Some(plain)) if plain.len() == 16 => {}
             _ => return (read, at),
         }
@@ -61,18 +61,19 @@ fn influxd_reads(bytes: &[u8]) -> (Vec<Vec<u8>>, usize) {
     }
 }
 
-/// influxd 1.6.7, as far as its log goes.
+/// A model of the log of influxd 1.6.7.
 struct Influxd {
     fs: SimFs,
     number: u32,
     current: Option<PathBuf>,
-    /// Where it writes in `current`: the end of the file before a torn tail was cut off, which is a bug of influxd's.
+    /// The offset of the next write in `current`. After it cuts a torn tail, influxd still writes at the old end of the file.
+    /// This is a bug in influxd.
     offset: u64,
     written: usize,
 }
 
 impl Influxd {
-    /// Starts it; gives what it read.
+    /// Starts influxd. Returns the payloads that it reads.
     fn start(fs: &SimFs) -> (Self, Vec<Vec<u8>>) {
         let mut server = Self { fs: fs.clone(), number: 0, current: None, offset: 0, written: 0 };
         let mut paths: Vec<PathBuf> = server.segments();
@@ -113,7 +114,7 @@ impl Influxd {
         (self.current, self.offset, self.written) = (Some(path), 0, 0);
     }
 
-    /// Writes a frame, or as much of it as a kill lets it. Whether there is a hole before it.
+    /// Writes a frame, or the start of one. Returns whether there is a hole before it.
     fn write(&mut self, frame: &[u8]) -> bool {
         let path = match &self.current {
             Some(path) if self.written <= INFLUXD_SEGMENT_BYTES => path.clone(),
@@ -140,7 +141,7 @@ fn strictly(fs: &SimFs) -> tsmith_wal::Result<(Vec<Vec<u8>>, Recovery)> {
     Ok((read, recovery))
 }
 
-/// influxd's bug leaves a hole before a record that it acknowledged, and its next start loses the record.
+/// influxd's bug leaves a hole before a record that it acknowledged. Its next start loses the record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hole {
     Never,
@@ -148,16 +149,16 @@ enum Hole {
     CutOff,
 }
 
-/// A directory that two programs take turns on.
+/// A directory that both programs use in turns.
 struct World {
     fs: SimFs,
     dice: Dice,
     next: u32,
-    /// What either program acknowledged, and influxd did not lose by its own bug.
+    /// Records that either program acknowledged, without those that influxd lost by its own bug.
     acknowledged: Vec<Vec<u8>>,
-    /// influxd was the last to run.
+    /// influxd ran last.
     taken_over: bool,
-    /// influxd was started since our log was opened.
+    /// influxd has started since our log was opened.
     unsealed: bool,
     hole: Hole,
     story: Vec<String>,
@@ -173,7 +174,7 @@ impl World {
         Self { fs, dice, next: 0, acknowledged, taken_over, unsealed, hole, story }
     }
 
-    /// Our log appends some groups, and is stopped at an operation of that, or closed.
+    /// Our log appends some groups, until it is stopped at any operation or is closed.
     fn ours<L: Log<Fs = SimFs>>(&mut self) {
         let groups: Vec<u32> = (0..2 + self.dice.below(5)).map(|_| 1 + self.dice.below(5) as u32).collect();
         settle(&self.fs);
@@ -193,7 +194,7 @@ impl World {
         self.story.push(format!("ours appends {groups:?} and {how} at {stop}"));
     }
 
-    /// Whether the log was opened, and what was acknowledged.
+    /// Returns whether the log opened, and which payloads it acknowledged.
     fn append<L: Log<Fs = SimFs>>(&self, fs: &SimFs, groups: &[u32]) -> (bool, Vec<Vec<u8>>) {
         let mut acknowledged = Vec::new();
         let mut number = self.next;
@@ -221,7 +222,7 @@ impl World {
         self.fs = self.fs.kill();
         let (mut server, read) = Influxd::start(&self.fs);
         if self.hole == Hole::Open {
-            // Lost by influxd alone.
+            // influxd itself lost the others.
             self.acknowledged.retain(|payload| read.contains(payload));
             self.hole = Hole::CutOff;
         }
@@ -241,18 +242,18 @@ impl World {
                 self.next += 1;
                 // A hole before an unacknowledged record loses nothing.
                 let _hole = server.write(&frame[..cut]);
-                "is killed in a write"
+                "is killed during a write"
             }
             1 if server.written > INFLUXD_SEGMENT_BYTES => {
                 server.begin_segment();
-                "is killed when it has begun a segment"
+                "is killed after it began a segment"
             }
             _ => "is stopped",
         };
         self.story.push(format!("influxd writes {writes} and {end}"));
     }
 
-    /// What holds while neither program runs.
+    /// Checks what must hold while neither program runs.
     fn check(&mut self) {
         let story = self.story.join("; ");
         let (_, theirs) = Influxd::start(&self.fs.kill());
@@ -272,12 +273,12 @@ impl World {
             ours.iter().filter(|payload| self.acknowledged.contains(payload)).cloned().collect();
         assert!(acknowledged == self.acknowledged, "{story}: an acknowledged record is lost");
         if self.taken_over {
-            assert!(ours == theirs, "{story}: influxd answers otherwise");
+            assert!(ours == theirs, "{story}: influxd reads other records");
         } else {
-            assert!(theirs.starts_with(&ours), "{story}: influxd answers otherwise");
+            assert!(theirs.starts_with(&ours), "{story}: influxd reads other records");
             assert!(self.unsealed || recovery.unverified.is_empty(), "{story}: {recovery:?}");
         }
-        // Opening for writing gives the same, also after it was cut short.
+        // Opening for writing gives the same records, also after an interrupted open.
         let opened = self.open_for_writing(&self.fs, RecoveryMode::Strict);
         assert!(opened == ours, "{story}: opened for writing");
         settle(&self.fs);
@@ -293,25 +294,25 @@ impl World {
         }
     }
 
-    /// Opens a copy of the log, and in strict mode once more, which must give the same; gives what it held.
+    /// Opens a copy of the log and returns its records. In strict mode, opens it again and compares.
     fn open_for_writing(&self, fs: &SimFs, mode: RecoveryMode) -> Vec<Vec<u8>> {
         let (fs, story) = (fs.kill(), self.story.join("; "));
         let (mut first, _) = open(&fs, mode).unwrap_or_else(|error| panic!("{story}: {error}"));
         if mode == RecoveryMode::Strict {
-            // After a hole, a power cut may bring back what influxd has cut off without a sync.
+            // After a hole, a power cut may restore bytes that influxd cut without a sync.
             let fs = if self.hole == Hole::Never { fs.crash(self.dice.0) } else { fs.kill() };
             let again = open(&fs, mode);
             let (mut second, recovery) = again.unwrap_or_else(|error| panic!("{story}: once more: {error}"));
             assert_eq!(second.pop(), Some(payload(u32::MAX)), "{story}");
             assert!(second == first && recovery.unverified.is_empty(), "{story}: opened once more");
         }
-        // An attempt that was cut short may have come as far as its record.
+        // An interrupted open may already have appended its record.
         first.retain(|record| *record != payload(u32::MAX));
         first
     }
 }
 
-/// Some time passes, and the system writes all to the disk.
+/// The system writes everything to the disk.
 fn settle(fs: &SimFs) {
     for path in fs.snapshot().keys() {
         fs.open(path).and_then(|file| file.sync_all()).expect("syncs");
@@ -327,8 +328,8 @@ fn open(fs: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(Vec<Vec<u8>>, Rec
     Ok((seen.into_iter().map(|(.., payload)| payload).collect(), recovery))
 }
 
-/// Law: whatever operation our log is stopped at, and whatever influxd does afterwards, in turns, nothing that either
-/// acknowledged is lost; and our log gives what influxd answers after a restart, except for our own last group.
+/// Law: no record that either program acknowledged is lost, whichever operation stops our log and whatever influxd does next.
+/// Our log reads the same records as influxd after a restart, except for our own last group.
 fn turns<L: Log<Fs = SimFs>>(seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let mut world = World::new(seed);
@@ -340,7 +341,7 @@ fn turns<L: Log<Fs = SimFs>>(seeds: std::ops::Range<u64>) {
                 world.influxd();
                 world.check();
                 if world.hole == Hole::Open && world.dice.below(2) == 0 {
-                    // Else our log would refuse its turn.
+                    // With the hole, our log would not open.
                     world.influxd();
                     world.check();
                 }
@@ -358,10 +359,10 @@ fn nothing_acknowledged_is_lost_in_turns_with_influxd() {
     turns::<MmapLog<SimFs>>(1000..1040);
 }
 
-/// Story: influxd appended to our segment, and was killed when it had just created its next one: an empty file, where we
-/// keep one ourselves.
+/// Story: influxd appended to our segment. It was killed just after it created its next segment, an empty file in the place
+/// where we keep an empty segment too.
 #[test]
-fn frames_behind_the_end_of_a_group_are_influxds() {
+fn frames_after_the_end_of_a_group_are_influxds() {
     let world = World::new(1);
     let (log, ..) =
         open_keeping::<FileLog<SimFs>>(world.fs.clone(), Path::new(DIR), options()).expect("opens");
