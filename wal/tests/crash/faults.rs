@@ -1,4 +1,4 @@
-//! A disk that fails, or is full, at any operation.
+//! A fault at any operation of a script: an I/O error, a full disk, or no file handle.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use tsmith_wal::{Advice, Durability, Log, Position, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, Run, SEEDS, options, payload, recover, script};
 
-/// Goes on after errors, as a server would.
-fn stubborn<L: Log<Fs = SimFs>>(fs: &SimFs) -> Run {
+/// Appends, rolls and truncates, and continues after errors as a server does.
+fn continue_after_errors<L: Log<Fs = SimFs>>(fs: &SimFs) -> Run {
     let mut run = Run::default();
     let opened = L::open(fs.clone(), Path::new(DIR), options(Durability::Group), |_, _| Ok(()));
     let Ok((log, _)) = opened else { return run };
@@ -38,9 +38,9 @@ fn stubborn<L: Log<Fs = SimFs>>(fs: &SimFs) -> Run {
             cut = (at, run.appended.len());
         }
         if number % 8 == 7 && cut.1 > 0 {
-            run.may_forget = cut.1;
+            run.may_truncate = cut.1;
             if log.truncate_front(cut.0).is_ok() {
-                run.forgotten = cut.1;
+                run.truncated = cut.1;
             }
         }
     }
@@ -50,15 +50,15 @@ fn stubborn<L: Log<Fs = SimFs>>(fs: &SimFs) -> Run {
 
 fn fault_sweep<L: Log<Fs = SimFs>>(fault: Fault) {
     let whole = SimFs::default();
-    assert_eq!(stubborn::<L>(&whole).appended.len(), 24, "runs without faults");
+    assert_eq!(continue_after_errors::<L>(&whole).appended.len(), 24, "runs without faults");
     for at in 1..=whole.operations() {
         let fs = SimFs::default();
         fs.fail_at(at, fault);
-        let run = stubborn::<L>(&fs);
+        let run = continue_after_errors::<L>(&fs);
         let name = fs.operation(at).unwrap_or("?");
         if matches!(fault, Fault::Short | Fault::Interrupted) {
             let acknowledged = run.appended.iter().filter(|(_, durable)| *durable).count();
-            assert_eq!(acknowledged, 24, "{fault:?} at {at} ({name}) is no failure");
+            assert_eq!(acknowledged, 24, "{fault:?} at {at} ({name}) fails no record");
         }
         for seed in 0..SEEDS {
             let image = if seed == 0 { fs.kill() } else { fs.crash(seed) };
@@ -75,11 +75,12 @@ fn fault_sweep<L: Log<Fs = SimFs>>(fault: Fault) {
     }
 }
 
-/// Story: the sync of the directory had failed when a segment of InfluxDB's format and the empty one behind it were begun.
-/// The next log took the empty one, whose name the system believed to be on disk, and what it confirmed in it was gone
-/// after a power cut. Or it had failed when a segment was forgotten: the next log forgot the one behind it, and after a
-/// power cut the first was there again without the second.
-fn go_on_after_a_failure<L: Log<Fs = SimFs>>(fault: Fault) {
+/// Story: a log in InfluxDB's format created a segment and the empty one behind it, and the sync of the directory failed. The
+/// next log wrote to the empty one, although its name was not durable. After a power cut the confirmed records were lost.
+///
+/// Story: a log truncated a segment, and the sync of the directory failed. The next log truncated the segment after it. After a
+/// power cut the first segment was there again, without the second.
+fn append_after_a_failure<L: Log<Fs = SimFs>>(fault: Fault) {
     let next = |fs: &SimFs| -> Result<(Vec<u32>, usize), String> {
         let (log, mut numbers) = recover::<L>(fs)?;
         let mut put = |number: u32| {
@@ -91,8 +92,8 @@ fn go_on_after_a_failure<L: Log<Fs = SimFs>>(fault: Fault) {
             log.truncate_front(cut)
         });
         done.map_err(|error| error.to_string())?;
-        let may_go = numbers.len() - 3;
-        Ok((numbers, may_go))
+        let may_truncate = numbers.len() - 3;
+        Ok((numbers, may_truncate))
     };
     let whole = SimFs::default();
     drop(script::<L>(&whole, Durability::Group));
@@ -102,18 +103,18 @@ fn go_on_after_a_failure<L: Log<Fs = SimFs>>(fault: Fault) {
         drop(script::<L>(&fs, Durability::Group));
         let what = format!("{fault:?} at {at} ({})", fs.operation(at).unwrap_or("?"));
         let fs = fs.kill();
-        let (numbers, may_go) = next(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let (numbers, may_truncate) = next(&fs).unwrap_or_else(|error| panic!("{what}: {error}"));
         for seed in 0..SEEDS {
             let opened = recover::<L>(&fs.crash(seed));
             let (_, recovered) = opened.unwrap_or_else(|error| panic!("{what}, seed {seed}: {error}"));
-            let right = numbers.ends_with(&recovered) && recovered.ends_with(&numbers[may_go..]);
+            let right = numbers.ends_with(&recovered) && recovered.ends_with(&numbers[may_truncate..]);
             assert!(right, "{what}, seed {seed}: {recovered:?} of {numbers:?}");
         }
     }
 }
 
-/// Story: a disk fills up; writes are refused with "retry later"; a snapshot lets the front go; writes go on.
-fn fill_and_go_on<L: Log<Fs = SimFs>>() {
+/// A full disk refuses writes with `RetryLater`. After a truncation the log accepts writes again.
+fn fill_and_truncate<L: Log<Fs = SimFs>>() {
     let fs = SimFs::default();
     fs.set_space(Some(20_000));
     let open = || open_keeping::<L>(fs.clone(), Path::new(DIR), options(Durability::Group));
@@ -130,13 +131,13 @@ fn fill_and_go_on<L: Log<Fs = SimFs>>() {
         }
         if refused == 10 {
             let cut = log.cut().expect("cuts");
-            log.truncate_front(cut).expect("forgets");
-            assert!(!kept.is_empty() || rounds == 0, "the space came back");
+            log.truncate_front(cut).expect("truncates");
+            assert!(!kept.is_empty() || rounds == 0, "truncation frees space");
             kept.clear();
             (refused, rounds) = (0, rounds + 1);
         }
     }
-    assert!(rounds > 0, "the disk was full once");
+    assert!(rounds > 0, "the disk was full at least once");
     drop(log);
     let image = fs.crash(1);
     let (_, recovered) = recover::<L>(&image).expect("recovers");
@@ -144,8 +145,8 @@ fn fill_and_go_on<L: Log<Fs = SimFs>>() {
     assert!(!kept.is_empty());
 }
 
-/// Story: a segment of `native` had its name already when there was no file handle to sync the directory with; the next
-/// attempt took it for somebody else's, and the log had stopped for good.
+/// Story: the log `native` renamed a segment and then had no file handle to sync the directory. The next attempt took the
+/// segment for the file of another program, and the log stopped until it was reopened.
 fn run_out_of_handles<L: Log<Fs = SimFs>>() {
     let puts = |fs: &SimFs| -> Option<(Vec<u32>, Vec<u32>)> {
         let (log, ..) = open_keeping::<L>(fs.clone(), Path::new(DIR), options(Durability::Group)).ok()?;
@@ -168,17 +169,17 @@ fn run_out_of_handles<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// Story: a segment of `native` had its name when there was no file handle to sync the directory with, and gave it back. Its
-/// file became another segment, and after a power cut it had both names, and the head of one.
+/// Story: the log `native` renamed a segment, had no file handle to sync the directory, and undid the rename. The file then
+/// became another segment. After a power cut it had both names, but its head was right for only one of them.
 fn power_cuts_after_a_missing_handle<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
-    stubborn::<L>(&whole);
+    continue_after_errors::<L>(&whole);
     for at in (1..=whole.operations()).filter(|at| whole.operation(*at) == Some("sync_dir")) {
         for stop in at + 1..=at + 25 {
             let fs = SimFs::default();
             fs.fail_at(at, Fault::NoHandle);
             fs.stop_at(stop);
-            let run = stubborn::<L>(&fs);
+            let run = continue_after_errors::<L>(&fs);
             for seed in 0..3 * SEEDS {
                 let checked = recover::<L>(&fs.crash(seed)).and_then(|(_, found)| run.check(&found));
                 checked.unwrap_or_else(|error| panic!("at {at}, stop {stop}, seed {seed}: {error}"));
@@ -187,7 +188,7 @@ fn power_cuts_after_a_missing_handle<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// What must be durable when a call says that all is.
+/// The call that confirms all records.
 #[derive(Clone, Copy, Debug)]
 enum All {
     Sync,
@@ -195,9 +196,9 @@ enum All {
     Close,
 }
 
-/// Story: a caller appended several records and waited for the last. The disk had been full for a moment, and no call
-/// reported that an earlier record was not in the log.
-fn records_that_nobody_waits_for<L: Log<Fs = SimFs>>() {
+/// Story: a caller appended several records and synced only the last. The disk was full for a short time, and no call reported
+/// that an earlier record was not in the log.
+fn lose_an_earlier_record<L: Log<Fs = SimFs>>() {
     let run = |fs: &SimFs, durability: Durability, all: All| -> tsmith_wal::Result<()> {
         let (log, ..) = open_keeping::<L>(fs.clone(), Path::new(DIR), options(durability))?;
         let mut last = Position::ZERO;
@@ -230,19 +231,19 @@ fn records_that_nobody_waits_for<L: Log<Fs = SimFs>>() {
 }
 
 of_every_log! {
-    fn a_full_disk_is_written_again_when_there_is_space() {
-        fill_and_go_on::<L>();
+    fn a_full_disk_accepts_writes_after_truncation() {
+        fill_and_truncate::<L>();
     }
 
-    fn an_io_error_at_any_operation_is_never_acknowledged_over() {
+    fn no_record_is_acknowledged_after_an_io_error() {
         fault_sweep::<L>(Fault::Io);
     }
 
-    fn a_full_disk_at_any_operation_takes_its_group_back_and_no_more() {
+    fn a_full_disk_takes_back_only_its_group() {
         fault_sweep::<L>(Fault::Full);
     }
 
-    fn a_missing_handle_passes() {
+    fn a_missing_handle_is_temporary() {
         run_out_of_handles::<L>();
     }
 
@@ -250,23 +251,23 @@ of_every_log! {
         power_cuts_after_a_missing_handle::<L>();
     }
 
-    fn a_record_that_is_not_in_the_log_is_told_of() {
-        records_that_nobody_waits_for::<L>();
+    fn a_lost_earlier_record_is_reported() {
+        lose_an_earlier_record::<L>();
     }
 
-    fn a_short_write_at_any_operation_is_finished() {
+    fn a_short_write_is_finished() {
         fault_sweep::<L>(Fault::Short);
     }
 
-    fn an_interruption_at_any_operation_is_gone_over() {
+    fn an_interrupted_operation_is_repeated() {
         fault_sweep::<L>(Fault::Interrupted);
     }
 
-    fn after_an_io_error_at_any_operation_the_next_log_keeps_what_it_confirms() {
-        go_on_after_a_failure::<L>(Fault::Io);
+    fn the_next_log_is_durable_after_an_io_error() {
+        append_after_a_failure::<L>(Fault::Io);
     }
 
-    fn after_a_full_disk_at_any_operation_the_next_log_keeps_what_it_confirms() {
-        go_on_after_a_failure::<L>(Fault::Full);
+    fn the_next_log_is_durable_after_a_full_disk() {
+        append_after_a_failure::<L>(Fault::Full);
     }
 }

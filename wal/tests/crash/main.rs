@@ -1,9 +1,8 @@
-//! Power cuts, disk faults and full disks at every operation of a script, on the simulated file system; for every log
-//! that keeps what it confirmed.
+//! Power cuts and disk faults at every operation of a script, on the simulated file system, for every durable log.
 //!
-//! A record's payload is a function of its number, so that whatever comes back can be checked. What must hold is said
-//! in `Run::check`: every acknowledged record is there, nothing else than what was appended, in order, no holes, and a
-//! forgotten front is gone from the front on.
+//! A record's payload is a function of its number, so the tests can check every recovered record. `Run::check` states what
+//! must hold: the log recovers every acknowledged record and only appended ones, in order, without holes, and without the
+//! truncated ones.
 
 /// One test for each log.
 macro_rules! of_every_log {

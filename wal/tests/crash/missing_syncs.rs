@@ -1,4 +1,4 @@
-//! Checks the crash tests themselves: they detect every sync that is left out.
+//! Checks the crash tests themselves: they detect every missing sync.
 
 use std::path::Path;
 
@@ -9,9 +9,11 @@ use crate::script::{DIR, Etcd, File, Mmap, Native, SEEDS, options, recover, scri
 use crate::support::is_sync;
 
 /// Leaves out one sync of a file, a map or a directory. A power cut soon after must show it: a record is lost, or InfluxDB
-/// would continue a segment of ours. Two kinds are exceptions. When a segment is sealed, all its groups are already synced, and
-/// the last sync keeps only the mark that distinguishes corruption from a torn write: `needed_syncs.rs` tests that. The other is the
-/// sync of a head before its segment grows: `the_sync_before_a_segment_grows_is_noticed_when_missing`.
+/// would continue a segment of ours.
+///
+/// Two kinds of syncs are exceptions. When a segment is sealed, all its groups are already synced. The last sync keeps only the
+/// mark that distinguishes corruption from a torn write; `needed_syncs.rs` tests it. The other exception is the sync of a head
+/// before its segment grows; `a_missing_sync_before_growth_is_detected` tests it.
 fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
     let operations = script::<L>(&whole, Durability::Group).operations;
@@ -22,9 +24,9 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
     assert!(syncs.len() > 20, "the script syncs often");
     let kind = |at: u64| (name(at - 1).to_owned(), name(at).to_owned());
     let mut found = std::collections::BTreeSet::new();
-    let mut unnoticed = Vec::new();
+    let mut undetected = Vec::new();
     for sync in syncs {
-        let missed_at = |seeds: std::ops::Range<u64>, stop| {
+        let is_detected = |seeds: std::ops::Range<u64>, stop| {
             let fs = SimFs::default();
             fs.fail_at(sync, Fault::IgnoredSync);
             fs.stop_at(stop);
@@ -36,32 +38,32 @@ fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
             })
         };
         // Begin with few seeds at every operation: they detect most missing syncs.
-        let noticed = (0..8).any(|round| {
+        let detected = (0..8).any(|round| {
             let seeds = round * SEEDS..(round + 1) * SEEDS;
-            (sync + 1..=operations + 1).any(|stop| missed_at(seeds.clone(), stop))
+            (sync + 1..=operations + 1).any(|stop| is_detected(seeds.clone(), stop))
         });
-        if noticed {
+        if detected {
             found.insert(kind(sync));
         } else {
-            unnoticed.push(sync);
+            undetected.push(sync);
         }
     }
-    // Few seeds detect the missing sync of a head before a large first group: the whole group must survive, and the head must
-    // be lost. So one segment counts for all.
-    unnoticed.retain(|at| name(*at) != "sync_all" || !found.contains(&kind(*at)));
-    let unnoticed: Vec<_> = unnoticed.into_iter().map(|at| (at, kind(at))).collect();
-    assert!(unnoticed.is_empty(), "no test detects {unnoticed:?}");
+    // Few seeds detect the missing sync of a head before a large first group: all of the group must survive, and the head must
+    // be lost. So it is enough to detect it for one segment.
+    undetected.retain(|at| name(*at) != "sync_all" || !found.contains(&kind(*at)));
+    let undetected: Vec<_> = undetected.into_iter().map(|at| (at, kind(at))).collect();
+    assert!(undetected.is_empty(), "no power cut shows {undetected:?}");
 }
 
 of_every_log! {
-    fn every_sync_is_noticed_when_missing() {
+    fn a_missing_sync_is_detected() {
         every_sync_is_needed::<L>();
     }
 }
 
-/// A head that is not durable before its segment grows may be lost, and what is found in its place may be anything that was
-/// on the disk: records of an earlier segment, too.
-fn grow_behind_the_head<L: Log<Fs = SimFs>>() {
+/// If a segment grows before its head is durable, a power cut may replace the head with old bytes of the disk, also with
+/// records of an earlier segment.
+fn grow_after_the_head<L: Log<Fs = SimFs>>() {
     let write = |fs: &SimFs| {
         let opened = L::open(fs.clone(), Path::new(DIR), options(Durability::Group), |_, _| Ok(()));
         let (log, _) = opened.expect("opens");
@@ -71,14 +73,14 @@ fn grow_behind_the_head<L: Log<Fs = SimFs>>() {
     write(&whole);
     let segment = Path::new(DIR).join("_00001.wal");
     let head = whole.snapshot()[&segment][..23].to_vec();
-    let sync = (1..=whole.operations()).find(|at| before_growth(&whole, *at)).expect("a segment is begun");
+    let sync = (1..=whole.operations()).find(|at| before_growth(&whole, *at)).expect("a segment is created");
     for ignored in [false, true] {
         let lost = |seed| {
             let fs = SimFs::default();
             if ignored {
                 fs.fail_at(sync, Fault::IgnoredSync);
             }
-            // Behind the growth.
+            // After the growth.
             fs.stop_at(sync + 2);
             write(&fs);
             let found = fs.crash(seed).snapshot().remove(&segment).unwrap_or_default();
@@ -89,12 +91,12 @@ fn grow_behind_the_head<L: Log<Fs = SimFs>>() {
 }
 
 #[test]
-fn the_sync_before_a_segment_grows_is_noticed_when_missing() {
-    grow_behind_the_head::<File>();
-    grow_behind_the_head::<Mmap>();
+fn a_missing_sync_before_growth_is_detected() {
+    grow_after_the_head::<File>();
+    grow_after_the_head::<Mmap>();
 }
 
-/// Whether operation `at` makes the head of a segment durable that grows then.
+/// Whether operation `at` syncs the head of a segment just before the segment grows.
 fn before_growth(fs: &SimFs, at: u64) -> bool {
     fs.operation(at) == Some("sync_all") && fs.operation(at + 1) == Some("allocate")
 }

@@ -1,18 +1,18 @@
-//! An opening that fails, or that comes after something did.
+//! Opens that fail, and opens after a failure.
 
 use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{Etcd, File, Mmap, Native, SEEDS, payload, recover, script};
 
-/// Puts one record more, durably.
+/// Appends one more record and syncs it.
 fn put<L: Log>(log: &L, number: u32) -> tsmith_wal::Result<()> {
     log.append(Record::write(&payload(number))).and_then(|at| log.sync(at)).map(drop)
 }
 
-/// Opens the log with a fault at each operation of the opening in turn, then without; and puts a record. What a power cut
-/// leaves of that must be what was there before, and the record.
-fn openings_that_fail<L: Log<Fs = SimFs>>(image: &SimFs, what: &str) {
+/// Opens the log with a fault at each operation of the open. Then opens it without a fault, appends a record and cuts the
+/// power. The log must hold its earlier records and the new one.
+fn failing_opens<L: Log<Fs = SimFs>>(image: &SimFs, what: &str) {
     let whole = image.kill();
     let (log, mut numbers) = recover::<L>(&whole).unwrap_or_else(|error| panic!("{what}: {error}"));
     drop(log);
@@ -21,7 +21,7 @@ fn openings_that_fail<L: Log<Fs = SimFs>>(image: &SimFs, what: &str) {
     for fault in [Fault::Io, Fault::Full, Fault::NoHandle] {
         for at in 1..=operations {
             let what =
-                format!("{what}, {fault:?} at {at} of opening ({})", whole.operation(at).unwrap_or("?"));
+                format!("{what}, {fault:?} at {at} of the open ({})", whole.operation(at).unwrap_or("?"));
             let fs = image.kill();
             fs.fail_at(at, fault);
             drop(recover::<L>(&fs));
@@ -38,7 +38,7 @@ fn openings_that_fail<L: Log<Fs = SimFs>>(image: &SimFs, what: &str) {
     }
 }
 
-fn every_opening_that_fails<L: Log<Fs = SimFs>>() {
+fn every_failing_open<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
     script::<L>(&whole, Durability::None);
     for stop in (1..=whole.operations() + 1).step_by(5) {
@@ -46,13 +46,13 @@ fn every_opening_that_fails<L: Log<Fs = SimFs>>() {
         fs.stop_at(stop);
         script::<L>(&fs, Durability::None);
         for seed in 0..2 {
-            openings_that_fail::<L>(&fs.crash(seed * 1000 + stop), &format!("stop {stop}, seed {seed}"));
+            failing_opens::<L>(&fs.crash(seed * 1000 + stop), &format!("stop {stop}, seed {seed}"));
         }
     }
 }
 
-/// If an opening reports records as truncated, later openings do not replay them.
-fn forgetting_that_was_killed<L: Log<Fs = SimFs>>() {
+/// A truncation is killed at any operation, and the next process repeats it. A power cut does not bring back the records.
+fn killed_truncation<L: Log<Fs = SimFs>>() {
     let begin = || {
         let fs = SimFs::default();
         let (log, _) = recover::<L>(&fs).expect("opens");
@@ -63,7 +63,7 @@ fn forgetting_that_was_killed<L: Log<Fs = SimFs>>() {
     };
     let (fs, log, cut) = begin();
     let before = fs.operations();
-    log.truncate_front(cut).expect("forgets");
+    log.truncate_front(cut).expect("truncates");
     for stop in 1..=fs.operations() - before {
         let (fs, log, cut) = begin();
         fs.stop_at(before + stop);
@@ -71,22 +71,24 @@ fn forgetting_that_was_killed<L: Log<Fs = SimFs>>() {
         drop(log);
         let fs = fs.kill();
         let (log, _) = recover::<L>(&fs).expect("opens");
-        log.truncate_front(cut).expect("forgets");
+        log.truncate_front(cut).expect("truncates");
         for seed in 0..SEEDS {
             let (_, recovered) = recover::<L>(&fs.crash(seed)).expect("opens");
-            assert_eq!(recovered, [1], "died at {stop} of forgetting, seed {seed}");
+            assert_eq!(recovered, [1], "killed at {stop} of the truncation, seed {seed}");
         }
     }
 }
 
 of_every_log! {
-    /// Stories: a directory that could not be listed was an empty one, and the first segment replaced, in etcd's framing. A
-    /// torn tail was cut, and the sync of that failed: the next opening found it cut, and a power cut brought it back.
-    fn an_opening_that_fails_takes_nothing_along() {
-        every_opening_that_fails::<L>();
+    /// Story: the log `etcd` took a directory that could not be listed for an empty one, and replaced its first segment.
+    ///
+    /// Story: an open cut a torn tail, and the sync of the cut failed. The next open found no torn tail, and a power cut
+    /// restored it.
+    fn a_failed_open_loses_nothing() {
+        every_failing_open::<L>();
     }
 
-    fn what_is_forgotten_after_a_kill_stays_so() {
-        forgetting_that_was_killed::<L>();
+    fn truncated_records_do_not_come_back() {
+        killed_truncation::<L>();
     }
 }

@@ -1,4 +1,4 @@
-//! The power goes.
+//! Power cuts at every operation of a script.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use tsmith_wal::{Durability, Log, LogOptions, Record, RecordKind};
 
 use crate::missing_syncs::is_guarded;
 use crate::script::{
-    DIR, Etcd, File, Mmap, Native, Run, SEEDS, go_on, options, payload, recover, script, script_of,
+    DIR, Etcd, File, Mmap, Native, Run, SEEDS, append_more, options, payload, recover, script, script_of,
 };
 
-/// P5: recovering again, also after a power cut during recovery, gives the same; and the log goes on.
+/// P5: a second recovery gives the same records, also after a power cut during the first one. Then the log accepts a record.
 fn recover_again<L: Log<Fs = SimFs>>(image: &SimFs, seed: u64, first: &[u32]) -> Result<(), String> {
     let twice = image.kill();
     drop(recover::<L>(&twice)?);
@@ -33,11 +33,11 @@ fn recover_again<L: Log<Fs = SimFs>>(image: &SimFs, seed: u64, first: &[u32]) ->
             ));
         }
     }
-    let going_on = image.kill();
-    let (log, _) = recover::<L>(&going_on)?;
+    let continued = image.kill();
+    let (log, _) = recover::<L>(&continued)?;
     let at = log.append(Record::write(&payload(1000))).map_err(|error| error.to_string())?;
     let _ = log.sync(at).map_err(|error| error.to_string())?;
-    let (_, last) = recover::<L>(&going_on.crash(seed))?;
+    let (_, last) = recover::<L>(&continued.crash(seed))?;
     if last.split_last() != Some((&1000, first)) {
         return Err(format!("a record after recovery: {last:?} after {first:?}"));
     }
@@ -67,21 +67,22 @@ fn sweep<L: Log<Fs = SimFs>>(durability: Durability) {
 }
 
 of_every_log! {
-    fn a_power_cut_at_any_operation_loses_nothing_acknowledged() {
+    fn a_power_cut_loses_no_acknowledged_record() {
         sweep::<L>(Durability::Group);
     }
 
-    fn a_power_cut_with_one_sync_a_record_loses_nothing_acknowledged() {
+    fn a_power_cut_with_a_sync_per_record_loses_none() {
         sweep::<L>(Durability::Each);
     }
 
-    /// Without syncs several groups are incomplete at once; only what a cut confirmed must be there, and no holes.
+    /// Without syncs several groups can be incomplete at once. The log must recover the records that a cut confirmed, without
+    /// holes.
     fn a_power_cut_without_syncs_leaves_no_holes() {
         sweep::<L>(Durability::None);
     }
 }
 
-/// The same without space taken ahead.
+/// The same without preallocated space.
 fn sweep_without_preallocation<L: Log<Fs = SimFs>>() {
     let options = || options(Durability::Group).preallocate(false);
     let script = |fs: &SimFs| -> Run { script_of::<L>(fs, options(), true) };
@@ -101,13 +102,13 @@ fn sweep_without_preallocation<L: Log<Fs = SimFs>>() {
 }
 
 #[test]
-fn a_power_cut_without_preallocation_loses_nothing_acknowledged() {
+fn a_power_cut_without_preallocation_loses_none() {
     sweep_without_preallocation::<File>();
     sweep_without_preallocation::<Native>();
 }
 
-/// Story: a segment's head was synced together with the space of the segment. A power cut between the two left junk of
-/// megabytes, in which the search for records found no end, and what never held a record was called damaged.
+/// Story: a segment's head was synced together with its preallocated space. A power cut left the space without the head:
+/// megabytes of junk. The search for records in it did not end, and recovery called a segment without records corrupt.
 fn sweep_of_long_segments<L: Log<Fs = SimFs>>() {
     let options = || LogOptions::default().segment_bytes(3 << 20);
     let script = |fs: &SimFs| -> tsmith_wal::Result<Vec<u32>> {
@@ -138,33 +139,33 @@ fn sweep_of_long_segments<L: Log<Fs = SimFs>>() {
 }
 
 #[test]
-fn a_power_cut_while_a_long_segment_is_begun_is_no_damage() {
+fn a_power_cut_at_a_segments_start_is_no_corruption() {
     sweep_of_long_segments::<File>();
     sweep_of_long_segments::<Mmap>();
     sweep_of_long_segments::<Native>();
 }
 
-/// Story: a process was killed between a write and its sync. The next one read what the system still had, and began
-/// another segment; a power cut then left the old one torn, which behind a later segment is damage: the log did not
-/// open. In the same way a directory was taken for durable because it was there.
+/// Story: a process was killed between a write and its sync. The next one replayed the record from the page cache and began
+/// another segment. Then a power cut left the old segment torn. Before a later segment this is corruption, so the log did not
+/// open. In the same way the next process took a directory for durable because it was there.
 fn power_cuts_after_a_kill<L: Log<Fs = SimFs>>() {
     let whole = SimFs::default();
-    assert_eq!(go_on::<L>(&whole, 0..5).len(), 5);
+    assert_eq!(append_more::<L>(&whole, 0..5).len(), 5);
     for died in 1..=whole.operations() + 1 {
         let first = SimFs::default();
         first.stop_at(died);
-        drop(go_on::<L>(&first, 0..5));
+        drop(append_more::<L>(&first, 0..5));
         let second = first.kill();
-        drop(go_on::<L>(&second, 100..103));
+        drop(append_more::<L>(&second, 100..103));
         for stop in 1..=second.operations() + 1 {
             let fs = first.kill();
             fs.stop_at(stop);
-            let acknowledged = go_on::<L>(&fs, 100..103);
+            let acknowledged = append_more::<L>(&fs, 100..103);
             for seed in 0..SEEDS {
                 let opened = recover::<L>(&fs.crash(seed * 1000 + stop));
                 let (_, recovered) =
                     opened.unwrap_or_else(|error| panic!("died {died}, stop {stop}, seed {seed}: {error}"));
-                // What the first one left is confirmed with the first record of the second.
+                // The first record of the second process confirms those of the first.
                 let confirmed = acknowledged.iter().any(|number| *number >= 100);
                 assert!(
                     !confirmed || recovered.starts_with(&acknowledged),
@@ -176,7 +177,7 @@ fn power_cuts_after_a_kill<L: Log<Fs = SimFs>>() {
 }
 
 of_every_log! {
-    fn a_power_cut_after_a_kill_loses_nothing_acknowledged() {
+    fn a_power_cut_after_a_kill_loses_nothing() {
         power_cuts_after_a_kill::<L>();
     }
 }
@@ -188,7 +189,7 @@ of_every_log! {
         let durability = Durability::Interval(Duration::from_millis(2));
         let (log, ..) = open_keeping::<L>(fs.clone(), Path::new(DIR), options(durability)).expect("opens");
         let at = log.append(Record::write(&payload(1))).expect("appends");
-        let _ = log.sync(at).expect("is with the system");
+        let _ = log.sync(at).expect("is written");
         let synced = |_| {
             std::thread::sleep(Duration::from_millis(5));
             (0..20).all(|seed| recover::<L>(&fs.crash(seed)).is_ok_and(|(_, recovered)| recovered == [1]))
@@ -197,12 +198,11 @@ of_every_log! {
     }
 }
 
-/// Story: InfluxDB 1.x opens the last segment for appending, at its end, before it cuts a torn tail or unused space
-/// off: the next acknowledged write lands behind a hole and is lost at the restart after. While a segment of ours is
-/// open, or was when the power went, the last segment of the directory is therefore an empty one, which InfluxDB
-/// removes to begin its own.
+/// Story: InfluxDB 1.x opens the last segment for appends at its end, and only then cuts a torn tail or unused space. Its next
+/// acknowledged write follows a hole, and the restart after that loses the write. So we keep an empty segment behind an open
+/// one, also after a power cut. InfluxDB removes the empty segment and begins its own.
 #[test]
-fn the_last_segment_is_empty_so_that_influxdb_does_not_continue_ours() {
+fn the_last_segment_is_empty_for_influxdb() {
     let whole = SimFs::default();
     drop(script::<File>(&whole, Durability::Group));
     for stop in 1..=whole.operations() {
@@ -216,9 +216,9 @@ fn the_last_segment_is_empty_so_that_influxdb_does_not_continue_ours() {
     }
 }
 
-/// Kinds are kept too; scripts above write one kind only.
+/// Recovery keeps the kinds of records. The scripts above write only one kind.
 #[test]
-fn kinds_survive() {
+fn record_kinds_survive() {
     let fs = SimFs::default();
     let (log, ..) =
         open_keeping::<File>(fs.clone(), Path::new(DIR), options(Durability::Group)).expect("opens");

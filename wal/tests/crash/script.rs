@@ -1,4 +1,4 @@
-//! What is written, what came back, and whether that is right.
+//! The script that the tests run, and the check of the records that the log recovers afterwards.
 
 use std::path::Path;
 
@@ -29,16 +29,16 @@ pub(crate) fn number_of(payload: &[u8]) -> Result<u32, String> {
     }
 }
 
-/// The outcome of a script, as far as it got.
+/// The outcome of a script up to its first error.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Run {
     /// Numbers of the records whose append succeeded, in order, and whether each is known to be durable.
     pub(crate) appended: Vec<(u32, bool)>,
-    /// Numbers whose records were refused for want of space: they must not be there.
+    /// Numbers of the records that a full disk refused. The log must not recover them.
     pub(crate) taken_back: Vec<u32>,
-    /// So many records may be forgotten, and so many must be.
-    pub(crate) may_forget: usize,
-    pub(crate) forgotten: usize,
+    /// The number of records that may be truncated, and the number that must be.
+    pub(crate) may_truncate: usize,
+    pub(crate) truncated: usize,
     /// Operations before the log was dropped.
     pub(crate) operations: u64,
 }
@@ -55,14 +55,14 @@ impl Run {
             Some(first) => {
                 all.iter().position(|number| number == first).ok_or(format!("{first} was never appended"))?
             }
-            None => self.may_forget.min(all.len()),
+            None => self.may_truncate.min(all.len()),
         };
         let end = first + recovered.len();
         if all.get(first..end) != Some(recovered) {
-            return Err(format!("recovered {recovered:?} is no run of {all:?}"));
+            return Err(format!("recovered {recovered:?} is no contiguous part of {all:?}"));
         }
-        if first > self.may_forget || first < self.forgotten {
-            return Err(format!("begins at {first}, not in {}..={}", self.forgotten, self.may_forget));
+        if first > self.may_truncate || first < self.truncated {
+            return Err(format!("begins at {first}, not in {}..={}", self.truncated, self.may_truncate));
         }
         match self.appended[end..].iter().find(|(_, durable)| *durable) {
             Some((number, _)) => Err(format!("{number} was acknowledged and is lost")),
@@ -71,7 +71,7 @@ impl Run {
     }
 }
 
-/// Appends, waits, ends segments and forgets, until something fails.
+/// Appends, syncs, rolls and truncates, until something fails.
 pub(crate) fn script<L: Log<Fs = SimFs>>(fs: &SimFs, durability: Durability) -> Run {
     let synced = matches!(durability, Durability::Each | Durability::Group);
     script_of::<L>(fs, options(durability), synced)
@@ -98,16 +98,16 @@ pub(crate) fn script_of<L: Log<Fs = SimFs>>(fs: &SimFs, options: LogOptions, syn
                 run.acknowledge_all();
             }
             if number % 8 == 7 {
-                run.may_forget = cut.1;
+                run.may_truncate = cut.1;
                 log.truncate_front(cut.0)?;
-                run.forgotten = cut.1;
+                run.truncated = cut.1;
             }
         }
         Ok(())
     };
     drop(go());
     run.operations = fs.operations();
-    // What dropping the log does is part of the script, when it is still able to.
+    // The drop of the log is part of the script.
     drop(log);
     run
 }
@@ -116,7 +116,7 @@ pub(crate) fn recover<L: Log<Fs = SimFs>>(fs: &SimFs) -> Result<(L, Vec<u32>), S
     let opened = open_keeping::<L>(fs.clone(), Path::new(DIR), options(Durability::Group));
     let (log, seen, recovery) = opened.map_err(|error| format!("does not open: {error}"))?;
     if recovery.gaps.len() > 1 {
-        return Err(format!("torn twice: {recovery:?}"));
+        return Err(format!("more than one gap: {recovery:?}"));
     }
     if !seen.is_sorted_by(|a, b| a.0 < b.0) {
         return Err("positions do not increase".into());
@@ -125,8 +125,8 @@ pub(crate) fn recover<L: Log<Fs = SimFs>>(fs: &SimFs) -> Result<(L, Vec<u32>), S
     Ok((log, numbers))
 }
 
-/// Puts some records on top of what is there, until something fails. Gives what must be there then.
-pub(crate) fn go_on<L: Log<Fs = SimFs>>(fs: &SimFs, numbers: std::ops::Range<u32>) -> Vec<u32> {
+/// Recovers the log and appends further records, until something fails. Returns the numbers that the next recovery must find.
+pub(crate) fn append_more<L: Log<Fs = SimFs>>(fs: &SimFs, numbers: std::ops::Range<u32>) -> Vec<u32> {
     let Ok((log, mut acknowledged)) = recover::<L>(fs) else { return Vec::new() };
     for number in numbers {
         let put = log.append(Record::write(&payload(number))).and_then(|at| log.sync(at));

@@ -1,4 +1,4 @@
-//! The same where several threads wait for one sync.
+//! Power cuts and I/O errors while several threads wait for one sync.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use tsmith_wal::{Durability, Log, Record};
 
 use crate::script::{DIR, Etcd, File, Mmap, Native, Run, SEEDS, options, payload, recover};
 
-/// Groups of several threads: each waits for its own record, and one dies with all.
+/// Several threads sync their own records in common groups, until a power cut stops all of them.
 fn power_cuts_among_threads<L: Log<Fs = SimFs>>() {
     for stop in 1..120 {
         let fs = SimFs::default();
@@ -44,7 +44,7 @@ fn power_cuts_among_threads<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// Every waiter of a group gets the error of its operation. The record of any other waiter is in the log.
+/// Every thread of a failed group gets the error. The log recovers the records of all other groups.
 fn errors_among_threads<L: Log<Fs = SimFs>>() {
     for at in 8..70 {
         let fs = SimFs::default();
@@ -80,7 +80,7 @@ of_every_log! {
         power_cuts_among_threads::<L>();
     }
 
-    fn an_io_error_among_threads_is_told_to_all_it_concerns() {
+    fn an_io_error_reaches_every_thread_of_the_group() {
         errors_among_threads::<L>();
     }
 }
