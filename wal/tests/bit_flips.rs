@@ -1,4 +1,4 @@
-//! What a flipped byte costs: little of what was appended beside it.
+//! A flipped byte loses few of the records around it, and never silently.
 
 mod support;
 
@@ -15,14 +15,14 @@ use support::disk_with;
 
 const DIR: &str = "/wal";
 const RECORDS: usize = 1000;
-/// Records that may be lost along with one.
+/// The number of other records that may be lost along with the corrupt one.
 const BESIDE: usize = 4096 / 100 + 2;
 
 fn payload(number: usize) -> Vec<u8> {
     noise(number as u64, 100)
 }
 
-/// The segment of a log of which all records were written and synced together, and closed.
+/// The segment of a closed log whose records were all synced in one group.
 fn one_group<L: Log<Fs = SimFs>>() -> (PathBuf, Vec<u8>) {
     let sim = SimFs::default();
     let options = LogOptions::default();
@@ -39,7 +39,7 @@ fn with(path: &Path, bytes: &[u8]) -> SimFs {
     disk_with([(path, bytes)])
 }
 
-/// The payloads that are read.
+/// The payloads that the log replays.
 fn read<L: Log<Fs = SimFs>>(path: &Path, bytes: &[u8], mode: RecoveryMode) -> Vec<Vec<u8>> {
     let options = LogOptions::default().recovery(mode);
     let (_, seen, recovery) = open_keeping::<L>(with(path, bytes), Path::new(DIR), options).expect("opens");
@@ -47,50 +47,50 @@ fn read<L: Log<Fs = SimFs>>(path: &Path, bytes: &[u8], mode: RecoveryMode) -> Ve
     seen.into_iter().map(|(.., payload)| payload).collect()
 }
 
-/// Story: one flipped byte cost every record that had been synced together with the one it was in, up to 4 MiB of them.
-fn costs_little<L: Log<Fs = SimFs>>() {
+/// Story: one flipped byte lost all records of its group, which can be 4 MiB.
+fn loses_few_records<L: Log<Fs = SimFs>>() {
     let (path, bytes) = one_group::<L>();
     let whole: Vec<_> = (0..RECORDS).map(payload).collect();
     for at in (300..bytes.len() - 300).step_by(4999) {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 0x10;
-        let salvaged = read::<L>(&path, &damaged, RecoveryMode::Salvage);
-        // All of them, if it is padding.
+        let mut corrupt = bytes.clone();
+        corrupt[at] ^= 0x10;
+        let salvaged = read::<L>(&path, &corrupt, RecoveryMode::Salvage);
+        // If the byte is padding, no record is lost.
         let mut rest = whole.iter();
         assert!(salvaged.iter().all(|payload| rest.any(|written| written == payload)), "{at}: in order");
         assert!(salvaged.len() + BESIDE >= RECORDS, "{at}: {} records", salvaged.len());
-        // As InfluxDB: all before it.
+        // InfluxDB keeps all records before the byte.
         let mut kept = Vec::new();
         let keep = |_, record: Record<'_>| {
             kept.push(record.payload.to_vec());
             Ok(())
         };
-        replay_only(&with(&path, &damaged), Path::new(DIR), ReplayMode::InfluxDb, keep).expect("reads");
+        replay_only(&with(&path, &corrupt), Path::new(DIR), ReplayMode::InfluxDb, keep).expect("reads");
         let before = RECORDS * at / bytes.len();
         assert!(kept[..] == whole[..kept.len()] && kept.len() + BESIDE + 2 >= before, "{at}: {}", kept.len());
     }
 }
 
 #[test]
-fn in_influxdbs_segments() {
-    costs_little::<FileLog<SimFs>>();
-    costs_little::<MmapLog<SimFs>>();
+fn a_flip_in_an_influxdb_segment_loses_few_records() {
+    loses_few_records::<FileLog<SimFs>>();
+    loses_few_records::<MmapLog<SimFs>>();
 }
 
 #[test]
-fn in_our_own_segments() {
-    costs_little::<NativeLog<SimFs>>();
+fn a_flip_in_a_native_segment_loses_few_records() {
+    loses_few_records::<NativeLog<SimFs>>();
 }
 
 #[test]
-fn in_etcds_framing() {
-    costs_little::<EtcdLog<SimFs>>();
+fn a_flip_in_an_etcd_segment_loses_few_records() {
+    loses_few_records::<EtcdLog<SimFs>>();
 }
 
-/// Law: after a clean close no flipped bit takes an acknowledged record silently: the opening refuses, or gives all records.
+/// Law: after a clean close, a log with a flipped bit either does not open or replays all records.
 ///
-/// Story: nothing behind the last state of `etcd` proved it, so that a flip in the head of the last entry passed for a torn
-/// write, and that entry was cut off. A flip in the padding was refused although every record passed its check.
+/// Story: in `etcd`, nothing after the last entry proved that it was durable. So recovery took a flip in the head of that entry
+/// for a torn write and cut the entry. A flip in the padding was refused, although every record passed its check.
 fn no_flip_is_silent<L: Log<Fs = SimFs>>() {
     let sim = SimFs::default();
     let (log, ..) = open_keeping::<L>(sim.clone(), Path::new(DIR), LogOptions::default()).expect("opens");
@@ -112,7 +112,7 @@ fn no_flip_is_silent<L: Log<Fs = SimFs>>() {
 }
 
 #[test]
-fn after_a_close_none_is_silent() {
+fn no_flip_after_a_close_is_silent() {
     no_flip_is_silent::<FileLog<SimFs>>();
     no_flip_is_silent::<MmapLog<SimFs>>();
     no_flip_is_silent::<NativeLog<SimFs>>();

@@ -1,4 +1,4 @@
-//! Closing a log while other threads use it, and segment names taken by other programs.
+//! Closing a log while other threads use it, and a segment name that another program already uses.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,10 +9,10 @@ use tsmith_wal::testing::SimFs;
 use tsmith_wal::testing::{Scratch, noise, open_keeping};
 use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Position, Record};
 
-/// Story: an append that waited for the end of a segment, while another thread closed the log, went on after the
-/// directory's lock was given up. It was acknowledged in a segment that the next log of the directory had begun too.
+/// Story: an append waited until a segment was sealed, while another thread closed the log. The append then continued after the
+/// directory's lock was released. It was acknowledged in a segment that the next log also wrote.
 #[test]
-fn an_append_beside_close_is_in_the_log_or_refused() {
+fn an_append_during_close_is_logged_or_refused() {
     let options = LogOptions::default().segment_bytes(2048);
     for round in 0..30 {
         let scratch = Scratch::new();
@@ -57,19 +57,19 @@ fn an_append_beside_close_is_in_the_log_or_refused() {
     }
 }
 
-/// A segment that appears under the next number while the log is open is not overwritten, nor removed.
+/// If another program creates the next segment while the log is open, the log neither overwrites nor removes that file.
 #[test]
-fn a_taken_segment_name_is_refused() {
+fn a_segment_name_in_use_is_refused() {
     let (sim, dir) = (SimFs::default(), Path::new("/wal"));
     let (log, ..) = open_keeping::<FileLog<SimFs>>(sim.clone(), dir, LogOptions::default()).expect("opens");
     let path = dir.join("_00001.wal");
     sim.create_new(&path).and_then(|file| file.write_all_at(b"theirs", 0)).expect("writes");
     let at = log.append(Record::write(b"ours")).expect("appends");
-    let error = log.sync(at).expect_err("the place is taken");
+    let error = log.sync(at).expect_err("the name is in use");
     let ErrorKind::Poisoned(cause) = error.kind() else { panic!("{error}") };
     assert_eq!(cause.path(), Some(&*path));
-    let is_taken = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AlreadyExists;
-    assert!(matches!(cause.kind(), ErrorKind::Io { source, .. } if is_taken(source)), "{error}");
+    let in_use = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AlreadyExists;
+    assert!(matches!(cause.kind(), ErrorKind::Io { source, .. } if in_use(source)), "{error}");
     drop(log);
     assert_eq!(sim.read(&path).expect("reads"), b"theirs");
 }

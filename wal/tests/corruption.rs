@@ -1,4 +1,4 @@
-//! Segments cut and flipped at every byte, and directories with other traps.
+//! Segments in InfluxDB's format: cut at every length, with every bit flipped, and under unusual names.
 
 mod support;
 
@@ -16,7 +16,7 @@ use support::{influxdb_segment as theirs, put_file};
 
 const DIR: &str = "/wal";
 
-/// A closed segment of ours: three groups, one of them of several records.
+/// A sealed segment of ours with three groups of several records.
 fn ours() -> Vec<u8> {
     let sim = SimFs::default();
     let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -45,8 +45,8 @@ fn load(bytes: &[u8], mode: RecoveryMode) -> tsmith_wal::Result<(Vec<Replayed>, 
     let (log, seen, recovery) = open(&sim, mode)?;
     drop(log);
     let (_, again, second) = open(&sim, mode)?;
-    assert_eq!(again, seen, "recovery gives the same again");
-    assert!(second.gaps.is_empty(), "what was torn is gone");
+    assert_eq!(again, seen, "a second recovery gives the same records");
+    assert!(second.gaps.is_empty(), "the torn tail is cut");
     Ok((seen, recovery))
 }
 
@@ -57,7 +57,7 @@ fn as_influxdb(bytes: &[u8]) -> tsmith_wal::Result<Recovery> {
 }
 
 #[test]
-fn a_segment_cut_anywhere_gives_the_frames_before_the_cut() {
+fn a_cut_segment_gives_the_frames_before_the_cut() {
     for whole in [ours(), theirs()] {
         let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
         for len in 0..whole.len() {
@@ -66,13 +66,13 @@ fn a_segment_cut_anywhere_gives_the_frames_before_the_cut() {
             let last = seen.last().map_or(0, |(at, ..)| at.0 & 0xffff_ffff);
             assert!(last <= len as u64);
             let cut = recovery.gaps.first().map_or(len as u64, |gap| gap.offset);
-            assert!(cut >= last, "nothing whole is cut off");
+            assert!(cut >= last, "no intact frame is cut");
         }
     }
 }
 
 #[test]
-fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
+fn a_bit_flip_in_ours_gives_no_other_record() {
     let whole = ours();
     let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
     for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
@@ -83,7 +83,7 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
                 assert_eq!(seen, all[..seen.len()], "byte {at} bit {bit}");
                 assert!(
                     seen.len() == all.len() || recovery.gaps.len() == 1,
-                    "byte {at} bit {bit}: lost in silence"
+                    "byte {at} bit {bit}: the loss is not reported"
                 );
             }
             Err(error) => {
@@ -95,8 +95,8 @@ fn a_bit_of_ours_flipped_anywhere_never_gives_another_record() {
     }
 }
 
-/// Story: after a clean close nothing in the last segment said that its last group had been synced, so one flipped
-/// bit there passed for a torn write, and the group was cut off.
+/// Story: after a clean close, nothing in the last segment said that its last group was synced. So recovery took a flipped
+/// bit in that group for a torn write and cut the group.
 #[test]
 fn a_bit_flip_at_the_end_of_a_closed_log_is_corruption() {
     let whole = ours();
@@ -106,14 +106,14 @@ fn a_bit_flip_at_the_end_of_a_closed_log_is_corruption() {
         groups.push(at..end);
         at = end;
     }
-    let [.., group, end] = &groups[..] else { panic!("a group and the mark of the end") };
+    let [.., group, end] = &groups[..] else { panic!("expected a group and the mark at the end") };
     assert_eq!((end.len(), end.end), (MARK_BYTES, whole.len()));
     for (at, bit) in group.clone().flat_map(|at| (0..8).map(move |bit| (at, bit))) {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << bit;
         let sim = SimFs::default();
         put(&sim, "_00001.wal", &bytes);
-        let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("damage");
+        let error = open(&sim, RecoveryMode::Strict).map(drop).expect_err("is corrupt");
         assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "byte {at} bit {bit}: {error}");
         assert_eq!(error.path(), Some(Path::new("/wal/_00001.wal")));
         let offset = error.offset().expect("an offset");
@@ -122,7 +122,7 @@ fn a_bit_flip_at_the_end_of_a_closed_log_is_corruption() {
     }
 }
 
-/// A log that is opened and closed, and appended to or not, has no segment of marks alone.
+/// No segment consists of marks only, however often the log is opened and closed.
 #[test]
 fn an_empty_segment_stays_empty() {
     let sim = SimFs::default();
@@ -143,7 +143,7 @@ fn an_empty_segment_stays_empty() {
 }
 
 #[test]
-fn a_bit_of_theirs_flipped_anywhere_loses_no_frame_before_it() {
+fn a_bit_flip_in_influxdbs_keeps_earlier_frames() {
     let whole = theirs();
     let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
     for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
@@ -155,7 +155,7 @@ fn a_bit_of_theirs_flipped_anywhere_loses_no_frame_before_it() {
                 assert_eq!(seen[..intact], all[..intact], "byte {at} bit {bit}");
                 assert!(
                     seen.len() == all.len() || recovery.gaps.len() == 1,
-                    "byte {at} bit {bit}: lost in silence"
+                    "byte {at} bit {bit}: the loss is not reported"
                 );
             }
             Err(error) => assert!(matches!(error.kind(), ErrorKind::CorruptSegment { .. }), "{error}"),
@@ -163,25 +163,25 @@ fn a_bit_of_theirs_flipped_anywhere_loses_no_frame_before_it() {
     }
 }
 
-/// Law of the format: whatever the bytes, reading ends, within memory that the bytes justify.
+/// Law: reading any bytes ends, and uses no more memory than the bytes justify.
 #[test]
-fn any_bytes_are_a_segment_or_not() {
+fn any_bytes_are_read_or_refused() {
     for seed in 0..300u64 {
         let mut bytes = noise(seed, (seed * 7 % 900) as usize);
-        // Frames of plausible kinds and lengths, so that reading gets further than the first byte.
+        // Valid kinds and lengths, so that reading continues after the first byte.
         for at in (0..bytes.len().saturating_sub(5)).step_by(37) {
             bytes[at..at + 5].copy_from_slice(&[(at % 3) as u8 + 1, 0, 0, 0, (at % 50) as u8]);
         }
         drop(load(&bytes, RecoveryMode::Strict));
         drop(as_influxdb(&bytes));
     }
-    // Snappy that claims four gigabytes in seven bytes.
+    // A snappy block of seven bytes that claims four gigabytes.
     let bomb = [1, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
     let (seen, recovery) = load(&bomb, RecoveryMode::Strict).expect("torn");
     assert!(seen.is_empty() && recovery.gaps.len() == 1);
 }
 
-/// Story: InfluxDB sorts segments as strings, so that `_100000` comes before `_99999` and deletes apply before writes.
+/// Story: InfluxDB sorts segments as strings. So it reads `_100000` before `_99999` and applies deletes before earlier writes.
 #[test]
 fn segments_are_in_order_of_their_numbers() {
     assert_eq!(file_name(7), "_00007.wal");
@@ -209,9 +209,9 @@ fn segments_are_in_order_of_their_numbers() {
     assert_eq!(error.path(), Some(Path::new("/wal/_99999.wal")));
 }
 
-/// A group that is copied to another place, with its mark, is not valid there.
+/// A copy of a group in another segment is not valid, although its mark is copied too.
 #[test]
-fn a_group_is_valid_in_its_own_place_only() {
+fn a_group_is_valid_only_in_its_own_segment() {
     let bytes = ours();
     let count = |name| {
         let sim = SimFs::default();
@@ -223,8 +223,9 @@ fn a_group_is_valid_in_its_own_place_only() {
     assert_eq!(count("_00002.wal"), 0);
 }
 
+/// All bytes pass through the given `Fs`: they are scrambled on disk.
 #[test]
-fn nobody_goes_round_the_file_system() {
+fn the_log_uses_only_the_given_file_system() {
     let (sim, payload) = (SimFs::default(), noise(1, 500));
     let scrambled = ScrambledFs::new(sim.clone());
     for round in 0..3 {

@@ -1,6 +1,6 @@
-//! Real file systems that fill up: small ones in memory, mounted in a name space of their own.
+//! Logs on a real file system that fills up: a small tmpfs in its own mount namespace.
 //!
-//! Where that is not allowed the test says so and does nothing; `crash/` has the same on the simulated file system.
+//! If that mount is not allowed, the test prints so and skips. `crash/` tests the same on the simulated file system.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tsmith_wal::fs::OsFs;
 use tsmith_wal::testing::{Scratch, noise, open_keeping};
 use tsmith_wal::{Advice, EtcdLog, FileLog, Log, LogOptions, MmapLog, NativeLog, Record};
 
-/// Set in the process that sees the small disk; its value is where.
+/// The mount point of the small disk, set in the process that sees it.
 const INSIDE: &str = "TSMITH_WAL_SMALL_DISK";
 
 fn mounted(size: &str, dir: &Path, then: &[&OsStr]) -> Command {
@@ -20,10 +20,10 @@ fn mounted(size: &str, dir: &Path, then: &[&OsStr]) -> Command {
     command
 }
 
-/// Story: a disk fills up under a log; writes are refused, readers go on, nothing acknowledged is lost, and when a
-/// snapshot lets the front go the log takes writes again. A map must not die of it either.
+/// A log on a full disk refuses writes and loses no acknowledged record. After a truncation it accepts writes again. A mapped
+/// segment must not raise SIGBUS.
 #[test]
-fn a_full_disk_refuses_and_goes_on() {
+fn a_full_disk_refuses_writes_until_truncation() {
     if let Some(dir) = std::env::var_os(INSIDE) {
         for fill in [fill::<FileLog>, fill::<MmapLog>, fill::<NativeLog>, fill::<EtcdLog>] {
             fill(Path::new(&dir));
@@ -33,17 +33,17 @@ fn a_full_disk_refuses_and_goes_on() {
     let scratch = Scratch::new();
     let probe = mounted("64k", scratch.path(), &[OsStr::new("true")]).stderr(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: mounting a tmpfs in a name space of one's own is not allowed here");
+        eprintln!("skipped: mounting a tmpfs in a new namespace is not allowed here");
         return;
     }
     let test = std::env::current_exe().expect("the test's program");
     for size in ["128k", "300k", "1m"] {
-        let name = "a_full_disk_refuses_and_goes_on";
+        let name = "a_full_disk_refuses_writes_until_truncation";
         let run = [test.as_os_str(), OsStr::new("--exact"), OsStr::new(name), OsStr::new("--nocapture")];
         let done = mounted(size, scratch.path(), &run).output().expect("runs");
-        let said = [done.stdout, done.stderr].concat();
-        assert!(done.status.success(), "{size}: {}", String::from_utf8_lossy(&said));
-        assert!(String::from_utf8_lossy(&said).contains("1 passed"), "the test ran inside");
+        let output = [done.stdout, done.stderr].concat();
+        assert!(done.status.success(), "{size}: {}", String::from_utf8_lossy(&output));
+        assert!(String::from_utf8_lossy(&output).contains("1 passed"), "the test ran inside");
     }
 }
 
@@ -63,9 +63,9 @@ fn fill<L: Log<Fs = OsFs>>(disk: &Path) {
             }
         }
         if refused == 5 {
-            // What a store does once its values are in files.
+            // An engine truncates the log once the values are in files.
             let cut = log.cut().expect("cuts on a full disk");
-            log.truncate_front(cut).expect("forgets");
+            log.truncate_front(cut).expect("truncates");
             assert!(!kept.is_empty() || rounds == 0, "the space came back");
             kept.clear();
             (refused, rounds) = (0, rounds + 1);
@@ -74,7 +74,7 @@ fn fill<L: Log<Fs = OsFs>>(disk: &Path) {
     assert!(rounds > 0, "the disk was full once");
     drop(log);
     let (log, seen, _) = open();
-    assert!(seen.into_iter().map(|(_, _, payload)| payload).eq(kept), "what was acknowledged, and no more");
+    assert!(seen.into_iter().map(|(_, _, payload)| payload).eq(kept), "exactly the acknowledged records");
     log.close().expect("closes");
     std::fs::remove_dir_all(&dir).expect("removes");
 }

@@ -65,7 +65,7 @@ fn unhex(text: &Json) -> Vec<u8> {
     digits.chunks(2).map(byte).collect()
 }
 
-/// A column of the vectors: `[[time, value], ..]` with the type that the value has in ours.
+/// A column of the vectors, `[[time, value], ..]`, as a column of ours.
 fn column(points: &Json, field_type: FieldType) -> Column {
     let mut column = Column::new(field_type);
     for point in points.as_array().expect("points") {
@@ -96,7 +96,7 @@ fn wal_type(byte: &Json) -> FieldType {
     }
 }
 
-/// Reads a segment beside what the original's reader says of it; gives the length of the intact part.
+/// Compares a segment with the frames that the original's reader found. Returns the length of the valid part.
 fn compare(name: &str, frames: &[Json]) -> u64 {
     let bytes = wal(name);
     let mut frames = frames.iter().filter(|line| line.get("payload").is_some());
@@ -178,7 +178,7 @@ fn valid_bytes(lines: &[Json]) -> u64 {
     lines.last().and_then(|line| line["valid_bytes"].as_u64()).expect("a length")
 }
 
-/// What a cache holds after loading: columns by key.
+/// The content of a cache after loading: columns by key.
 #[derive(Debug, Default, PartialEq)]
 struct Loaded(BTreeMap<Vec<u8>, Column>);
 
@@ -225,7 +225,7 @@ fn load(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(Loaded, Recovery
     Ok((loaded.finish(), recovery))
 }
 
-/// What InfluxDB would keep of the log, how long it would leave each segment, and the gaps.
+/// The values that InfluxDB keeps of the log, the length to which it cuts each segment, and the number of gaps.
 fn as_influxdb(sim: &SimFs) -> tsmith_wal::Result<(Loaded, BTreeMap<String, u64>, usize)> {
     let (mut loaded, mut ends) = (Loaded::default(), BTreeMap::new());
     let apply = |at: Position, record: Record<'_>| {
@@ -265,18 +265,18 @@ fn intact_segments_load_like_the_original() {
     compare_loaded(&loaded, &expected("normal-loaded"), |name| len_of(&sim, name));
 }
 
-/// What `Strict` does: the length of the intact part, and whether an end, a torn tail or corruption follows.
+/// The result of a strict open. Each offset is the length of the valid part.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Strict {
     Intact,
     Torn(u64),
     Corrupt(u64),
-    /// The log is valid, but its reader refuses a record.
+    /// The segment is valid, but the caller refuses a record.
     Refused(u64),
 }
 
 impl Strict {
-    /// What is expected of a segment. InfluxDB's segments have no marks, so a bad frame is corrupt if another follows.
+    /// The expected result for a segment. InfluxDB's segments have no marks, so a bad frame is corruption if another follows.
     fn expected(bytes: &[u8], lines: &[Json]) -> Self {
         let has_no_field = |key: &Json| key["key"].as_str().is_some_and(|key| !key.contains("#!~#"));
         let refused =
@@ -316,7 +316,7 @@ fn strict_cuts_torn_tails_and_refuses_corruption() {
                     assert_eq!(len_of(&sim, &segment), torn.offset, "{name}");
                     Strict::Torn(torn.offset)
                 }
-                more => panic!("{name}: torn more than once: {more:?}"),
+                more => panic!("{name}: more than one gap: {more:?}"),
             },
             Err(error) => {
                 let path = Path::new(DIR).join(&segment);

@@ -1,6 +1,7 @@
-//! Real segments and payloads with pieces turned, cut, moved and zeroed: the programs under `fuzz/` do the same for longer.
+//! Real segments and payloads with random edits: parts are flipped, overwritten, zeroed, cut, removed or copied. The programs
+//! under `fuzz/` do the same for longer.
 //!
-//! `PROPTEST_CASES` says how many cases there are.
+//! `PROPTEST_CASES` sets the number of cases.
 
 mod support;
 
@@ -26,7 +27,7 @@ enum Edit {
     Zero(usize, usize),
     Cut(usize),
     Remove(usize, usize),
-    /// Bytes from one place, once more at another.
+    /// Inserts a copy of some bytes at another offset.
     Copy(usize, usize, usize),
 }
 
@@ -103,7 +104,7 @@ fn payloads() -> Vec<(u8, Vec<u8>)> {
 /// A log: names and contents.
 type Files = Vec<(String, Vec<u8>)>;
 
-/// Segments of several groups, closed or left as a kill leaves them.
+/// Segments of several groups. The log is closed, or dropped as by a kill.
 fn segments<L: Log<Fs = SimFs>>(segment_bytes: u32, closed: bool) -> Files {
     let (fs, dir) = (SimFs::default(), Path::new("/w"));
     let options = LogOptions::default().segment_bytes(segment_bytes);
@@ -122,7 +123,7 @@ fn segments<L: Log<Fs = SimFs>>(segment_bytes: u32, closed: bool) -> Files {
     let names = segment_names(&fs, dir).expect("lists").into_iter();
     let read = |name: String| {
         let mut bytes = fs.read(&dir.join(&name)).expect("reads");
-        // Zeros behind the end say the same when they are few.
+        // A few trailing zeros are enough.
         let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 40);
         bytes.truncate(used.min(bytes.len()));
         (name, bytes)
@@ -145,8 +146,8 @@ static OF_ETCD: LazyLock<Vec<Files>> = LazyLock::new(seeds::<EtcdLog<SimFs>>);
 static PAYLOADS: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| payloads().into_iter().map(|(tag, payload)| [&[tag][..], &payload].concat()).collect());
 
-/// One of the logs, with edits of one of its segments; of the last one as often as of all others.
-fn damage<L: Log<Fs = SimFs>>(seeds: &[Files], which: usize, edits: &[Edit]) {
+/// Edits one segment of one of the logs: in half of the cases the last segment.
+fn open_edited<L: Log<Fs = SimFs>>(seeds: &[Files], which: usize, edits: &[Edit]) {
     let mut files = seeds[which % seeds.len()].clone();
     let (count, which) = (files.len(), which / seeds.len());
     let at = if which.is_multiple_of(2) { count - 1 } else { which / 2 % count };
@@ -161,54 +162,54 @@ fn edits() -> impl Strategy<Value = Vec<Edit>> {
 
 proptest! {
     #[test]
-    fn of_influxdb(which in any::<usize>(), edits in edits()) {
-        damage::<FileLog<SimFs>>(&OF_INFLUX, which, &edits);
+    fn edited_influxdb_segments_are_read_or_refused(which in any::<usize>(), edits in edits()) {
+        open_edited::<FileLog<SimFs>>(&OF_INFLUX, which, &edits);
     }
 
     #[test]
-    fn of_native(which in any::<usize>(), edits in edits()) {
-        damage::<NativeLog<SimFs>>(&OF_NATIVE, which, &edits);
+    fn edited_native_segments_are_read_or_refused(which in any::<usize>(), edits in edits()) {
+        open_edited::<NativeLog<SimFs>>(&OF_NATIVE, which, &edits);
     }
 
     #[test]
-    fn of_etcd(which in any::<usize>(), edits in edits()) {
-        damage::<EtcdLog<SimFs>>(&OF_ETCD, which, &edits);
+    fn edited_etcd_segments_are_read_or_refused(which in any::<usize>(), edits in edits()) {
+        open_edited::<EtcdLog<SimFs>>(&OF_ETCD, which, &edits);
     }
 
     #[test]
-    fn payloads_of_every_kind(which in 0..3_usize, edits in edits()) {
+    fn edited_payloads_are_decoded_or_refused(which in 0..3_usize, edits in edits()) {
         hostile::any_payload_is_an_entry_or_refused(&edited(&PAYLOADS[which], &edits));
     }
 
     #[test]
-    fn packed_bodies_under_a_checksum(kind in any::<u8>(), which in 0..3_usize, edits in edits()) {
+    fn edited_native_records_are_read_or_refused(kind in any::<u8>(), which in 0..3_usize, edits in edits()) {
         let bytes = edited(&PAYLOADS[which], &edits);
         hostile::any_sealed_bytes_are_a_record_or_refused(&[&[kind][..], &bytes].concat());
     }
 }
 
-/// Story: a salvage went on behind a damaged record, because a later one said that it had been durable; that one stood behind
-/// a torn write, and was cut off with it. The next opening took the damage for torn, and what had been salvaged went, too.
+/// Story: a salvage continued after a corrupt record, because a later record said that it had been durable. That later record
+/// followed a torn write and was cut with it. The next open took the corruption for a torn tail and cut the salvaged records.
 #[test]
-fn any_choice_of_damaged_records() {
+fn any_set_of_corrupt_records_is_salvaged() {
     fn check<L: Log<Fs = SimFs>>() {
         let files = segments::<L>(16 << 10, false);
         let ends = ends::<L>(&files);
         assert_eq!(ends.len(), 7, "in one segment");
         for choice in 0..1_u32 << ends.len() {
-            let mut damaged = files.clone();
+            let mut corrupt = files.clone();
             for (at, end) in ends.iter().enumerate().filter(|(at, _)| choice >> at & 1 == 1) {
-                damaged[0].1[end - 3] ^= 1 << (at % 8);
+                corrupt[0].1[end - 3] ^= 1 << (at % 8);
             }
-            let damaged: Vec<_> = damaged.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
-            hostile::any_bytes_are_segments_or_refused::<L>(&damaged);
+            let corrupt: Vec<_> = corrupt.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+            hostile::any_bytes_are_segments_or_refused::<L>(&corrupt);
         }
     }
     check::<FileLog<SimFs>>();
     check::<NativeLog<SimFs>>();
 }
 
-/// Where the records of the first segment end.
+/// The offsets at which the records of the first segment end.
 fn ends<L: Log<Fs = SimFs>>(files: &Files) -> Vec<usize> {
     let dir = Path::new("/w");
     let fs = disk_with(files.iter().map(|(name, bytes)| (dir.join(name), bytes)));
@@ -216,19 +217,19 @@ fn ends<L: Log<Fs = SimFs>>(files: &Files) -> Vec<usize> {
     seen.iter().map(|(at, ..)| (at.0 & 0xffff_ffff) as usize).collect()
 }
 
-/// Story: a bit made a snapshot of the metadata in a segment's head, for the checksum does not cover the kind. Without its
-/// head the segment was removed, with the records that had just been replayed from it.
+/// Story: a flipped bit turned the metadata in a segment's head into a snapshot, because the checksum does not cover the kind.
+/// The segment had no valid head then, so it was removed with its records, although they had just been replayed.
 #[test]
-fn a_damaged_head_takes_no_replayed_record_along() {
+fn a_corrupt_head_loses_no_replayed_record() {
     let files = segments::<EtcdLog<SimFs>>(2 << 10, false);
     let last = files.len() - 1;
     for (at, bit) in (0..120).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        let mut damaged = files.clone();
-        let bytes = &mut damaged[last].1;
+        let mut corrupt = files.clone();
+        let bytes = &mut corrupt[last].1;
         bytes[at] ^= 1 << bit;
-        // And an end that is torn.
+        // A torn tail.
         bytes.truncate(bytes.len() - 100);
-        let damaged: Vec<_> = damaged.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
-        hostile::any_bytes_are_segments_or_refused::<EtcdLog<SimFs>>(&damaged);
+        let corrupt: Vec<_> = corrupt.iter().map(|(name, bytes)| (&name[..], &bytes[..])).collect();
+        hostile::any_bytes_are_segments_or_refused::<EtcdLog<SimFs>>(&corrupt);
     }
 }

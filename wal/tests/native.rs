@@ -1,4 +1,4 @@
-//! Our own segments: their bytes, cut and flipped at every one; files that live more than once.
+//! Segments of the native log: their bytes, cuts and bit flips at every byte, compression, and recycled files.
 
 mod support;
 
@@ -37,7 +37,7 @@ fn segment(number: u32) -> PathBuf {
     Path::new(DIR).join(format!("{number:08}.tlog"))
 }
 
-/// A closed segment: three groups, one of them of several records.
+/// A sealed segment with three groups of several records.
 fn closed() -> Vec<u8> {
     let sim = SimFs::default();
     let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -56,14 +56,14 @@ fn with(bytes: &[u8]) -> SimFs {
     disk_with([(segment(1), bytes)])
 }
 
-/// Story: a segment that compression makes short was unpacked and decoded by all workers at once, whatever it said: 12 KB on
-/// disk took a gigabyte. What a run says beyond a bound is now read in its turn, and nothing of that may show.
+/// Story: all workers at once decompressed and decoded their parts of a segment. A segment of 12 KB took a gigabyte of memory.
+/// A part that decodes to more than a limit is now read when its turn comes, and the order must stay the same.
 #[test]
-fn records_that_say_a_lot_are_replayed_in_their_order() {
-    struct Kept(Vec<(Position, usize)>);
-    impl Replay for Kept {
+fn highly_compressed_records_are_replayed_in_order() {
+    struct Seen(Vec<(Position, usize)>);
+    impl Replay for Seen {
         fn entry(&mut self, at: Position, entry: &Entry<'_>) -> tsmith_wal::Result<()> {
-            let Entry::Write(batch) = entry else { panic!("only writes") };
+            let Entry::Write(batch) = entry else { panic!("expected a write") };
             self.0.push((at, batch.value_count()));
             Ok(())
         }
@@ -73,7 +73,7 @@ fn records_that_say_a_lot_are_replayed_in_their_order() {
     let (log, ..) = open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
     let mut written = Vec::new();
     for number in 0..60_usize {
-        // Long texts, many values, and a few that do not compress; together more than one thread reads.
+        // Long texts, many values, and some that do not compress: enough for several threads.
         let (points, text) = match number % 6 {
             0 => (30_000, vec![b'x'; 100]),
             1 => (300_000, Vec::new()),
@@ -89,20 +89,20 @@ fn records_that_say_a_lot_are_replayed_in_their_order() {
         written.push((log.append_write(&batch.finish()).expect("appends"), points as usize));
     }
     log.close().expect("closes");
-    assert!(sim.read(&segment(1)).expect("reads").len() > 300_000, "one segment, read side by side");
-    let mut kept = Kept(Vec::new());
-    let opened = NativeLog::open_replaying(sim, Path::new(DIR), options, &mut kept);
+    assert!(sim.read(&segment(1)).expect("reads").len() > 300_000, "one segment, read by several threads");
+    let mut seen = Seen(Vec::new());
+    let opened = NativeLog::open_replaying(sim, Path::new(DIR), options, &mut seen);
     opened.expect("opens").0.close().expect("closes");
-    assert_eq!(kept.0, written);
+    assert_eq!(seen.0, written);
 }
 
-/// The picture of `native`, byte by byte.
+/// A segment has the bytes that the picture in the documentation of `native` shows.
 #[test]
-fn a_segment_is_as_it_is_drawn() {
+fn a_segment_matches_the_picture_of_its_format() {
     let bytes = closed();
     assert_eq!(bytes[..8], *b"TSmithN2");
     assert_eq!(bytes[16..20], 1u32.to_le_bytes());
-    assert_eq!(bytes[20..36], [0; 16], "begins with the log's first record, and nothing was forgotten");
+    assert_eq!(bytes[20..36], [0; 16], "begins with the log's first record, and nothing is truncated");
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     let (mut at, mut group) = (HEAD_BYTES, HEAD_BYTES);
     for (sequence, (kind, first_of_group)) in [
@@ -132,7 +132,7 @@ fn a_segment_is_as_it_is_drawn() {
 }
 
 #[test]
-fn a_segment_cut_anywhere_gives_the_records_before_the_cut() {
+fn a_cut_segment_gives_the_records_before_the_cut() {
     let whole = closed();
     let (_, all, _) = open(&with(&whole), RecoveryMode::Strict).expect("opens");
     assert_eq!(all.len(), 9);
@@ -141,7 +141,7 @@ fn a_segment_cut_anywhere_gives_the_records_before_the_cut() {
         let (log, seen, _) = open(&sim, RecoveryMode::Strict).expect("a torn tail");
         assert_eq!(seen, all[..seen.len()], "cut at {len}");
         let next = all.get(seen.len()).map_or(u64::MAX, |(end, ..)| end.0 & 0xffff_ffff);
-        assert!(next > len as u64, "cut at {len}: nothing whole is cut off");
+        assert!(next > len as u64, "cut at {len}: no intact record is cut");
         drop(log);
         let (_, again, second) = open(&sim, RecoveryMode::Strict).expect("opens");
         assert!(again == seen && second.gaps.is_empty());
@@ -149,14 +149,14 @@ fn a_segment_cut_anywhere_gives_the_records_before_the_cut() {
 }
 
 #[test]
-fn a_bit_flipped_anywhere_is_damage_or_torn_and_never_another_record() {
+fn a_bit_flip_gives_no_other_record() {
     let whole = closed();
     let (_, all, _) = open(&with(&whole), RecoveryMode::Strict).expect("opens");
     for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
         let mut bytes = whole.clone();
         bytes[at] ^= 1 << bit;
         match open(&with(&bytes), RecoveryMode::Strict) {
-            // All groups but what the end says of itself were synced before something that is intact.
+            // A valid record follows every group, so only the record at the end can look torn.
             Ok((_, seen, recovery)) => {
                 assert!(seen == all && at >= whole.len() - RECORD_BYTES, "byte {at} bit {bit}");
                 assert_eq!(recovery.gaps.len(), 1);
@@ -166,14 +166,14 @@ fn a_bit_flipped_anywhere_is_damage_or_torn_and_never_another_record() {
                 assert!(error.offset().is_some_and(|offset| offset <= at as u64), "{error}");
             }
         }
-        let (_, seen, _) = open(&with(&bytes), RecoveryMode::Salvage).expect("opens whatever is corrupt");
+        let (_, seen, _) = open(&with(&bytes), RecoveryMode::Salvage).expect("opens");
         assert!(seen.iter().all(|record| all.contains(record)), "byte {at} bit {bit}");
         assert!(at < HEAD_BYTES || seen.len() + 1 >= all.len(), "byte {at} bit {bit}");
     }
 }
 
 #[test]
-fn any_bytes_are_a_segment_or_not() {
+fn any_bytes_are_read_or_refused() {
     let whole = closed();
     for seed in 0..200u64 {
         let mut bytes = noise(seed, (seed * 13 % 900) as usize);
@@ -188,23 +188,23 @@ fn any_bytes_are_a_segment_or_not() {
     }
 }
 
-/// Story: a file that is used again holds whole records of its earlier life behind the new ones, at the very places
-/// where records of the same lengths would stand. None may come back, whatever the mode.
+/// A recycled file still has intact records of its earlier use behind the new ones, exactly where the next records would
+/// be. No mode may replay them.
 #[test]
-fn records_of_an_earlier_life_never_come_back() {
+fn records_of_an_earlier_use_are_not_replayed() {
     let sim = SimFs::default();
     let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
     for number in 0..9 {
         put(&log, &noise(number, 300));
     }
     let cut = log.cut().expect("cuts");
-    log.truncate_front(cut).expect("forgets");
-    let spare = Path::new(DIR).join("00000000000000000009-00000001.free");
-    let old = sim.read(&spare).expect("its space is kept");
+    log.truncate_front(cut).expect("truncates");
+    let recycled = Path::new(DIR).join("00000000000000000009-00000001.free");
+    let old = sim.read(&recycled).expect("the file is kept");
     for number in 10..13 {
         put(&log, &noise(number, 300));
     }
-    assert!(sim.read(&spare).is_err(), "and used");
+    assert!(sim.read(&recycled).is_err(), "the file is reused");
     let image = sim.kill();
     let bytes = image.read(&segment(2)).expect("reads");
     assert!(
@@ -216,10 +216,10 @@ fn records_of_an_earlier_life_never_come_back() {
         let (log, seen, _) = open(&image.kill(), mode).expect("opens");
         let payloads: Vec<Vec<u8>> = seen.into_iter().map(|(_, _, payload)| payload).collect();
         assert_eq!(payloads, [10, 11, 12].map(|number| noise(number, 300)), "{mode:?}");
-        put(&log, b"goes on");
+        put(&log, b"next");
         log.close().expect("closes");
     }
-    // Nor behind damage, where salvage looks for what checks out.
+    // The same after a corrupt record, where salvage searches for valid ones.
     let mut bytes = bytes;
     bytes[HEAD_BYTES + 2 * (RECORD_BYTES + 300) + 40] ^= 1;
     let (_, seen, _) = open(&disk_with([(segment(2), bytes)]), RecoveryMode::Salvage).expect("opens");
@@ -240,7 +240,8 @@ fn compressed_records_come_back() {
             }
         }
         log.close().expect("closes");
-        let (_, seen, _) = open(&sim, RecoveryMode::Strict).expect("opens, told nothing of compression");
+        let (_, seen, _) =
+            open(&sim, RecoveryMode::Strict).expect("opens without the compression in its options");
         let expected =
             payloads.iter().flat_map(|payload| RecordKind::ALL.map(|kind| (kind, payload.clone())));
         assert!(seen.into_iter().map(|(_, kind, payload)| (kind, payload)).eq(expected));
@@ -255,7 +256,7 @@ fn compressed_records_come_back() {
     }
 }
 
-/// An LZ4 block as its specification has it: one literal, a match of 593 one byte back, and the last bytes as they are.
+/// An LZ4 block as its specification defines it: one literal, a match of 593 bytes at distance one, and the last six literals.
 #[test]
 fn an_lz4_body_is_the_length_and_a_block() {
     let sim = SimFs::default();
