@@ -50,13 +50,13 @@ fn read<L: Log<Fs = SimFs>>(path: &Path, bytes: &[u8], mode: RecoveryMode) -> Ve
 /// Story: one flipped byte lost all records of its group, which can be 4 MiB.
 fn loses_few_records<L: Log<Fs = SimFs>>() {
     let (path, bytes) = one_group::<L>();
-    let whole: Vec<_> = (0..RECORDS).map(payload).collect();
+    let written: Vec<_> = (0..RECORDS).map(payload).collect();
     for at in (300..bytes.len() - 300).step_by(4999) {
         let mut corrupt = bytes.clone();
         corrupt[at] ^= 0x10;
         let salvaged = read::<L>(&path, &corrupt, RecoveryMode::Salvage);
         // If the byte is padding, no record is lost.
-        let mut rest = whole.iter();
+        let mut rest = written.iter();
         assert!(salvaged.iter().all(|payload| rest.any(|written| written == payload)), "{at}: in order");
         assert!(salvaged.len() + BESIDE >= RECORDS, "{at}: {} records", salvaged.len());
         // InfluxDB keeps all records before the byte.
@@ -67,7 +67,11 @@ fn loses_few_records<L: Log<Fs = SimFs>>() {
         };
         replay_only(&with(&path, &corrupt), Path::new(DIR), ReplayMode::InfluxDb, keep).expect("reads");
         let before = RECORDS * at / bytes.len();
-        assert!(kept[..] == whole[..kept.len()] && kept.len() + BESIDE + 2 >= before, "{at}: {}", kept.len());
+        assert!(
+            kept[..] == written[..kept.len()] && kept.len() + BESIDE + 2 >= before,
+            "{at}: {}",
+            kept.len()
+        );
     }
 }
 

@@ -58,10 +58,10 @@ fn as_influxdb(bytes: &[u8]) -> tsmith_wal::Result<Recovery> {
 
 #[test]
 fn a_cut_segment_gives_the_frames_before_the_cut() {
-    for whole in [ours(), theirs()] {
-        let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
-        for len in 0..whole.len() {
-            let (seen, recovery) = load(&whole[..len], RecoveryMode::Strict).expect("a torn tail");
+    for intact in [ours(), theirs()] {
+        let (all, _) = load(&intact, RecoveryMode::Strict).expect("opens");
+        for len in 0..intact.len() {
+            let (seen, recovery) = load(&intact[..len], RecoveryMode::Strict).expect("a torn tail");
             assert_eq!(seen, all[..seen.len()], "cut at {len}");
             let last = seen.last().map_or(0, |(at, ..)| at.0 & 0xffff_ffff);
             assert!(last <= len as u64);
@@ -73,10 +73,10 @@ fn a_cut_segment_gives_the_frames_before_the_cut() {
 
 #[test]
 fn a_bit_flip_in_ours_gives_no_other_record() {
-    let whole = ours();
-    let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
-    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        let mut bytes = whole.clone();
+    let intact = ours();
+    let (all, _) = load(&intact, RecoveryMode::Strict).expect("opens");
+    for (at, bit) in (0..intact.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = intact.clone();
         bytes[at] ^= 1 << bit;
         match load(&bytes, RecoveryMode::Strict) {
             Ok((seen, recovery)) => {
@@ -98,18 +98,18 @@ fn a_bit_flip_in_ours_gives_no_other_record() {
 /// Story: after a clean close, nothing in the last segment said that its last group was synced. So recovery took a flipped
 /// bit in that group for a torn write and cut the group.
 #[test]
-fn a_bit_flip_at_the_end_of_a_closed_log_is_corruption() {
-    let whole = ours();
+fn a_flip_at_the_end_of_a_closed_log_is_corruption() {
+    let intact = ours();
     let (mut at, mut groups) = (0, Vec::new());
-    while let Some(mark) = Mark::read(&whole[at..]) {
+    while let Some(mark) = Mark::read(&intact[at..]) {
         let end = at + MARK_BYTES + mark.len as usize;
         groups.push(at..end);
         at = end;
     }
     let [.., group, end] = &groups[..] else { panic!("expected a group and the mark at the end") };
-    assert_eq!((end.len(), end.end), (MARK_BYTES, whole.len()));
+    assert_eq!((end.len(), end.end), (MARK_BYTES, intact.len()));
     for (at, bit) in group.clone().flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        let mut bytes = whole.clone();
+        let mut bytes = intact.clone();
         bytes[at] ^= 1 << bit;
         let sim = SimFs::default();
         put(&sim, "_00001.wal", &bytes);
@@ -144,10 +144,10 @@ fn an_empty_segment_stays_empty() {
 
 #[test]
 fn a_bit_flip_in_influxdbs_keeps_earlier_frames() {
-    let whole = theirs();
-    let (all, _) = load(&whole, RecoveryMode::Strict).expect("opens");
-    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        let mut bytes = whole.clone();
+    let intact = theirs();
+    let (all, _) = load(&intact, RecoveryMode::Strict).expect("opens");
+    for (at, bit) in (0..intact.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = intact.clone();
         bytes[at] ^= 1 << bit;
         let intact = all.iter().take_while(|(end, ..)| (end.0 & 0xffff_ffff) <= at as u64).count();
         match load(&bytes, RecoveryMode::Strict) {
@@ -177,7 +177,7 @@ fn any_bytes_are_read_or_refused() {
     }
     // A snappy block of seven bytes that claims four gigabytes.
     let bomb = [1, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0];
-    let (seen, recovery) = load(&bomb, RecoveryMode::Strict).expect("torn");
+    let (seen, recovery) = load(&bomb, RecoveryMode::Strict).expect("a torn tail");
     assert!(seen.is_empty() && recovery.gaps.len() == 1);
 }
 

@@ -66,12 +66,12 @@ fn fill<L: Log<Fs = OsFs>>(disk: &Path) {
             // An engine truncates the log once the values are in files.
             let cut = log.cut().expect("cuts on a full disk");
             log.truncate_front(cut).expect("truncates");
-            assert!(!kept.is_empty() || rounds == 0, "the space came back");
+            assert!(!kept.is_empty() || rounds == 0, "truncation frees space");
             kept.clear();
             (refused, rounds) = (0, rounds + 1);
         }
     }
-    assert!(rounds > 0, "the disk was full once");
+    assert!(rounds > 0, "the disk was full at least once");
     drop(log);
     let (log, seen, _) = open();
     assert!(seen.into_iter().map(|(_, _, payload)| payload).eq(kept), "exactly the acknowledged records");

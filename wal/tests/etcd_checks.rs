@@ -1,4 +1,4 @@
-//! What a check of a member's log must not call fine, though every checksum is right.
+//! Losses in a member's log that its check must report, although every checksum is right.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ mod scratch;
 
 use scratch::{Scratch, entries, entry, etcd_error, options, snapshot, state};
 
-/// Numbers of a member and of its cluster, as etcd writes them.
+/// Metadata as etcd writes them: the numbers of a member and its cluster.
 const OF_ETCD: &[u8] = &[0x08, 0x81, 0x02, 0x10, 0x07];
 const OF_OTHERS: &[u8] = b"m";
 
@@ -25,10 +25,10 @@ fn checked(root: &Path) -> Result<Option<String>> {
     Ok(found.remnant.map(|path| path.file_name().expect("a name").to_string_lossy().into_owned()))
 }
 
-/// Story: the end of a log was lost, between two records, and intact snapshots of later entries lay beside it. The check
-/// called such a member fine, and etcd started on it without those entries.
+/// Story: a log lost its end at the boundary of a record, but intact snapshots of later entries were there. The check reported
+/// no error, and etcd started without those entries.
 #[test]
-fn snapshots_of_entries_that_the_log_lost_are_told() {
+fn snapshots_of_lost_entries_are_reported() {
     for metadata in [OF_ETCD, OF_OTHERS] {
         let scratch = Scratch::new();
         let root = scratch.root.path();
@@ -43,7 +43,7 @@ fn snapshots_of_entries_that_the_log_lost_are_told() {
             }
         }
         storage.close().expect("closes");
-        assert_eq!(checked(root).expect("is whole"), None);
+        assert_eq!(checked(root).expect("is intact"), None);
         let file = std::fs::File::options().write(true).open(scratch.last()).expect("opens");
         file.set_len(len).expect("cuts");
         let error = checked(root).expect_err("snapshots 20 and 30 are beyond the end");
@@ -52,10 +52,10 @@ fn snapshots_of_entries_that_the_log_lost_are_told() {
     }
 }
 
-/// A member that gets a snapshot saves its database, then its file, then its record in the log. A crash before the record
-/// leaves one file beyond the end of the log: the newest one, and with etcd its database beside it.
+/// A member saves a received snapshot in this order: the database, the file, the record in the log. A crash before the record
+/// leaves one file beyond the end of the log, the newest one. In etcd its database is beside it.
 #[test]
-fn one_received_snapshot_may_be_left_by_a_crash() {
+fn a_crash_may_leave_one_received_snapshot() {
     for (metadata, with_database, is_remnant) in
         [(OF_OTHERS, false, true), (OF_ETCD, true, true), (OF_ETCD, false, false)]
     {
@@ -71,13 +71,13 @@ fn one_received_snapshot_may_be_left_by_a_crash() {
         let found = checked(root);
         let name = "0000000000000002-0000000000000063.snap".to_owned();
         if is_remnant {
-            assert_eq!(found.expect("may be"), Some(name));
+            assert_eq!(found.expect("is allowed"), Some(name));
         } else {
-            found.expect_err("its own, of entries that are lost");
+            found.expect_err("the member's own snapshot, whose entries are lost");
         }
-        // Of two the older one had its record.
+        // If there are two, the older one had a record in the log.
         storage.snapshotter().save_snap(&snapshot(2, 98)).expect("saves");
-        let error = checked(root).expect_err("two");
+        let error = checked(root).expect_err("two snapshots are beyond the log");
         assert_eq!(*etcd_error(&error), EtcdError::SnapshotBeyondLog { index: 98, last: 5 });
         // A torn snapshot file is reported as such.
         for index in [98, 99] {
@@ -88,9 +88,9 @@ fn one_received_snapshot_may_be_left_by_a_crash() {
     }
 }
 
-/// Story: a log in which the commit index, or the term, went back passed every check: its checksums were right.
+/// Story: the commit index or the term went back in a log. The log passed every check, because its checksums were right.
 #[test]
-fn numbers_that_only_grow_do_not_go_back() {
+fn a_commit_index_or_term_does_not_go_back() {
     let later = |commit, term| HardState { term, vote: 1, commit };
     let states = [
         ("commit index", later(4, 2), later(3, 2)),
@@ -111,7 +111,7 @@ fn numbers_that_only_grow_do_not_go_back() {
         );
         assert_eq!(error.offset(), Some(offset), "where the record begins");
     }
-    // Entries: in a row the term does not go back; where some are written over, it may.
+    // The term of consecutive entries does not go back. If entries are overwritten, it may.
     for (next, is_fine) in [(6, false), (5, true)] {
         let scratch = Scratch::new();
         let mut storage = create(scratch.root.path(), OF_OTHERS);

@@ -1,4 +1,4 @@
-//! Damaged logs: every length of every segment, every byte flipped.
+//! Corrupt etcd logs: segments of every length, and with every byte changed.
 
 mod sample;
 mod support;
@@ -22,10 +22,10 @@ const ZERO: SnapshotRecord = SnapshotRecord { index: 0, term: 0, conf_state: Non
 
 type Segments = Vec<(PathBuf, Vec<u8>)>;
 
-/// Entries of the logs here.
+/// The numbers of entries in the logs of these tests.
 const COUNT: u64 = 18;
 const SMALL_COUNT: u64 = 7;
-const ORDINARY_COUNT: usize = 8;
+const RECORD_COUNT: usize = 8;
 
 /// A log of three segments.
 fn sample() -> Segments {
@@ -39,7 +39,7 @@ fn sample() -> Segments {
     segments(&fs)
 }
 
-/// One whose segments have two entries or so each.
+/// A log whose segments have about two entries each.
 fn small() -> Segments {
     let fs = SimFs::default();
     let mut wal =
@@ -68,16 +68,16 @@ fn used(bytes: &[u8]) -> usize {
 }
 
 fn with(files: &[(PathBuf, Vec<u8>)], changed: usize, bytes: &[u8]) -> SimFs {
-    let content = |at: usize, whole| if at == changed { bytes } else { whole };
-    disk_with(files.iter().enumerate().map(|(at, (path, whole))| (path, content(at, whole))))
+    let content = |at: usize, intact| if at == changed { bytes } else { intact };
+    disk_with(files.iter().enumerate().map(|(at, (path, intact))| (path, content(at, intact))))
 }
 
-/// What is read must be a prefix of what was written. Gives how much.
+/// Reads a log, whose entries must be a prefix of the written ones. Returns their number, or `None` if the log is refused.
 fn read_of(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
     Some(prefix(&tsmith_wal::etcd::read(fs, Path::new(DIR), &ZERO).ok()?.entries, entry))
 }
 
-/// The same for a log that is opened for appends.
+/// The same, but opens the log for appends.
 fn opened(fs: &SimFs, entry: impl Fn(u64) -> Entry) -> Option<usize> {
     let opened = Wal::open(fs.clone(), Path::new(DIR), &ZERO, options());
     Some(prefix(&opened.ok()?.1.entries, entry))
@@ -94,8 +94,8 @@ fn read(fs: &SimFs) -> Option<usize> {
     read_of(fs, |index| entry(1, index))
 }
 
-/// Every reader gets through, whatever the bytes; and what is repaired opens and can be appended to.
-fn everything(fs: &SimFs) {
+/// Runs every reader, which must end for any bytes. A log that opens, also after a repair, accepts an entry.
+fn run_every_reader(fs: &SimFs) {
     let dir = Path::new(DIR);
     drop(tsmith_wal::etcd::read(fs, dir, &ZERO));
     drop(tsmith_wal::etcd::check(fs, dir, None));
@@ -117,60 +117,60 @@ fn everything(fs: &SimFs) {
 }
 
 #[test]
-fn the_last_segment_of_any_length_gives_the_entries_before_its_end() {
+fn a_cut_last_segment_gives_the_entries_before() {
     let files = sample();
     assert!(files.len() >= 3, "{} segments", files.len());
     let last = files.len() - 1;
-    let whole = &files[last].1;
+    let intact = &files[last].1;
     let mut before = 0;
-    for len in 0..used(whole) {
-        let fs = with(&files, last, &whole[..len]);
+    for len in 0..used(intact) {
+        let fs = with(&files, last, &intact[..len]);
         let count = read(&fs).expect("a torn tail is no error to a reader");
         assert!(count >= before && count <= COUNT as usize, "{len}: {count} after {before}");
         before = count;
-        everything(&fs);
+        run_every_reader(&fs);
     }
-    assert!(before + 1 >= COUNT as usize && kinds(whole).len() > 6, "the last segment holds something");
-    assert_eq!(read(&with(&files, last, whole)), Some(COUNT as usize));
+    assert!(before + 1 >= COUNT as usize && kinds(intact).len() > 6, "the last segment has records");
+    assert_eq!(read(&with(&files, last, intact)), Some(COUNT as usize));
 }
 
 /// A reader gets the entries before the cut or an error, as in etcd. Opening for appends always fails, and repair does not
 /// shorten the log: only the last segment can have a torn tail.
 #[test]
-fn an_earlier_segment_of_any_length_is_never_appended_to() {
+fn a_cut_earlier_segment_is_not_opened_for_appends() {
     let files = sample();
     for changed in 0..files.len() - 1 {
-        let whole = &files[changed].1;
+        let intact = &files[changed].1;
         let (mut prefixes, mut before) = (0, 0);
-        for len in 0..used(whole) {
-            let fs = with(&files, changed, &whole[..len]);
+        for len in 0..used(intact) {
+            let fs = with(&files, changed, &intact[..len]);
             if let Some(count) = read(&fs) {
                 assert!(count >= before && count < COUNT as usize, "{len}: {count} after {before}");
                 (prefixes, before) = (prefixes + 1, count);
             }
             let opened_at = |fs: &SimFs| opened(fs, |index| entry(1, index));
             assert_eq!(opened_at(&fs), None, "segment {changed}, {len} bytes");
-            everything(&fs);
+            run_every_reader(&fs);
             assert_eq!(opened_at(&fs), None, "segment {changed}, {len} bytes, repaired");
-            assert_eq!(fs.read(&files[changed].0).expect("reads"), whole[..len]);
+            assert_eq!(fs.read(&files[changed].0).expect("reads"), intact[..len]);
         }
-        assert!(prefixes > 0 && before > 0, "{prefixes} of {} lengths", whole.len());
+        assert!(prefixes > 0 && before > 0, "{prefixes} of {} lengths", intact.len());
     }
 }
 
-/// No flip gives another entry; most are errors. Padding, and what follows the end, do not matter. The kind of a record
-/// is not covered by its checksum: that one byte in each is left out, for a state can become an entry.
+/// No flip gives another entry, and most flips are errors. Padding and bytes after the end do not matter. The checksum of a
+/// record does not cover its kind, so a state can become an entry. The test skips that byte.
 #[test]
 fn no_flipped_byte_gives_another_entry() {
     let files = sample();
     for changed in [0, files.len() - 1] {
-        let whole = &files[changed].1;
-        let used = used(whole);
+        let intact = &files[changed].1;
+        let used = used(intact);
         let mut errors = 0;
-        let kinds = kinds(whole);
+        let kinds = kinds(intact);
         for at in (0..used).filter(|at| !kinds.contains(at)) {
             for flip in [0x01, 0x10, 0x80, 0xff] {
-                let mut bytes = whole.clone();
+                let mut bytes = intact.clone();
                 bytes[at] ^= flip;
                 errors += usize::from(read(&with(&files, changed, &bytes)).is_none());
             }
@@ -179,45 +179,45 @@ fn no_flipped_byte_gives_another_entry() {
     }
 }
 
-/// Every byte of every segment becomes every other byte. Reading gives a prefix or an error. Opening for appends does, too, but
-/// an earlier segment is read completely or refused, because its records were durable.
+/// Each byte of each segment becomes every other value. Reading and opening give a prefix of the entries or an error. Opening
+/// for appends also reads an earlier segment completely or refuses it, because its records were durable.
 #[test]
-fn no_byte_that_became_another_gives_another_entry() {
+fn no_changed_byte_gives_another_entry() {
     let files = small();
     assert!(files.len() >= 3, "{} segments", files.len());
     let last = files.len() - 1;
-    assert!(kinds(&files[last].1).len() > 4, "the last segment holds something");
-    for (changed, (_, whole)) in files.iter().enumerate() {
-        let kinds = kinds(whole);
-        for at in 0..used(whole) {
+    assert!(kinds(&files[last].1).len() > 4, "the last segment has records");
+    for (changed, (_, intact)) in files.iter().enumerate() {
+        let kinds = kinds(intact);
+        for at in 0..used(intact) {
             for flip in 1..=255 {
-                let mut bytes = whole.clone();
+                let mut bytes = intact.clone();
                 bytes[at] ^= flip;
                 let fs = with(&files, changed, &bytes);
                 if kinds.contains(&at) {
-                    // See above; but whatever it becomes, it is read to its end.
-                    everything(&fs);
+                    // The kind of a record, see above. Reading must end.
+                    run_every_reader(&fs);
                     continue;
                 }
                 let (read, opened) = (read_of(&fs, short_entry), opened(&fs, short_entry));
-                let whole_or_not =
+                let complete_or_refused =
                     opened.is_none_or(|count| changed == last || count == SMALL_COUNT as usize);
-                assert!(whole_or_not, "segment {changed}, byte {at} ^ {flip:#x}: {opened:?}");
+                assert!(complete_or_refused, "segment {changed}, byte {at} ^ {flip:#x}: {opened:?}");
                 assert!(opened.is_none() || opened == read, "segment {changed}, byte {at} ^ {flip:#x}");
             }
         }
     }
 }
 
-/// Where the kinds of records stand.
+/// The offsets of the bytes with the kinds of records.
 fn kinds(segment: &[u8]) -> Vec<usize> {
     RawRecords::new(segment).flatten().map(|record| record.offset as usize + 9).collect()
 }
 
-/// The same of the ordinary log in this framing, which was closed: of an earlier segment all or an error, and no record
-/// that was not written. Only the last one's end may be cut off.
+/// The same for a closed `EtcdLog`. It gives all records of an earlier segment or an error, and no record that was not written.
+/// It may cut only the end of the last segment.
 #[test]
-fn the_ordinary_log_of_any_length_and_bytes_gives_no_other_record() {
+fn a_corrupt_etcd_log_gives_no_other_record() {
     let open = |fs: &SimFs| {
         let options = LogOptions::default().segment_bytes(480).recovery(RecoveryMode::Strict);
         open_keeping::<EtcdLog<SimFs>>(fs.clone(), Path::new(DIR), options)
@@ -225,35 +225,35 @@ fn the_ordinary_log_of_any_length_and_bytes_gives_no_other_record() {
     let payload = |number: usize| noise(number as u64, 9);
     let fs = SimFs::default();
     let (log, ..) = open(&fs).expect("opens");
-    for number in 0..ORDINARY_COUNT {
+    for number in 0..RECORD_COUNT {
         let at = log.append(Record::write(&payload(number))).expect("appends");
         let _ = log.sync(at).expect("syncs");
     }
     log.close().expect("closes");
     let files = segments(&fs);
     let last = files.len() - 1;
-    assert!(last >= 2 && kinds(&files[last].1).len() > 4, "{last}, and the last holds something");
+    assert!(last >= 2 && kinds(&files[last].1).len() > 4, "{last}: the last segment has records");
     let count = |changed: usize, bytes: &[u8]| {
         let (.., seen, _) = open(&with(&files, changed, bytes)).ok()?;
         assert!(seen.iter().enumerate().all(|(at, (.., found))| *found == payload(at)), "segment {changed}");
         Some(seen.len())
     };
-    for (changed, (_, whole)) in files.iter().enumerate() {
-        for len in 0..used(whole) {
+    for (changed, (_, intact)) in files.iter().enumerate() {
+        for len in 0..used(intact) {
             assert!(
-                count(changed, &whole[..len]).is_none_or(|count| changed == last && count <= ORDINARY_COUNT),
+                count(changed, &intact[..len]).is_none_or(|count| changed == last && count <= RECORD_COUNT),
                 "{len}"
             );
         }
-        let kinds = kinds(whole);
-        // The first has nothing that the second has not.
-        for at in (0..used(whole)).filter(|at| changed > 0 && !kinds.contains(at)) {
+        let kinds = kinds(intact);
+        // The first segment has no part that the second does not have.
+        for at in (0..used(intact)).filter(|at| changed > 0 && !kinds.contains(at)) {
             for flip in 1..=255 {
-                let mut bytes = whole.clone();
+                let mut bytes = intact.clone();
                 bytes[at] ^= flip;
                 let count = count(changed, &bytes);
                 assert!(
-                    count.is_none_or(|count| changed == last || count == ORDINARY_COUNT),
+                    count.is_none_or(|count| changed == last || count == RECORD_COUNT),
                     "byte {at} ^ {flip:#x}"
                 );
             }
@@ -262,7 +262,7 @@ fn the_ordinary_log_of_any_length_and_bytes_gives_no_other_record() {
 }
 
 #[test]
-fn whatever_the_bytes_every_reader_comes_back() {
+fn every_reader_ends_for_any_bytes() {
     let files = sample();
     let last = files.len() - 1;
     for seed in 0..400 {
@@ -278,14 +278,14 @@ fn whatever_the_bytes_every_reader_comes_back() {
         }
         let fs = with(&files, last, &bytes);
         drop(tsmith_wal::etcd::read(&fs, Path::new(DIR), &ZERO));
-        everything(&fs);
+        run_every_reader(&fs);
         drop(EtcdLog::open(fs, Path::new(DIR), LogOptions::default(), |_, _| Ok(())));
         drop(snap::decode(&bytes));
     }
 }
 
 #[test]
-fn a_snapshot_file_is_whole_or_refused() {
+fn a_snapshot_file_is_intact_or_refused() {
     let snapshot =
         Snapshot { data: Some(Bytes::from(noise(1, 300))), index: 5, term: 2, ..Snapshot::default() };
     let bytes = snap::encode(&snapshot);
@@ -297,7 +297,7 @@ fn a_snapshot_file_is_whole_or_refused() {
         for bit in 0..8 {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << bit;
-            // The field's number may change to one that is skipped; then there is no checksum or no data.
+            // A field with a changed number is skipped, so the checksum or the data is absent.
             assert!(snap::decode(&flipped).map_or(true, |found| found == snapshot), "byte {at}, bit {bit}");
         }
     }

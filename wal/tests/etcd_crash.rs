@@ -1,5 +1,4 @@
-//! Power cuts and faults at every operation of a member's storage. The ordinary log in the same framing is one of those of
-//! `crash/`.
+//! Power cuts and faults at every operation of a member's storage, and `EtcdLog` on a full disk. `crash/` tests `EtcdLog` too.
 
 mod sample;
 mod support;
@@ -17,14 +16,15 @@ use support::mixed_payload as payload;
 
 const SNAP: &str = "/m/snap";
 
-/// What a raft member did, and what it was told is done.
+/// What a raft member saved, and what the storage acknowledged.
 #[derive(Debug, Default)]
 struct Run {
     created: bool,
-    /// The log as it should be: entries of index 1, 2, ..., and how many of them are known to be durable.
+    /// The expected log: entries of index 1, 2, ...
     log: Vec<Entry>,
+    /// The number of acknowledged entries in it.
     durable: usize,
-    /// What the log was when it was durable last: an overwrite that was not acknowledged may be there or not.
+    /// The log as of the last acknowledged save. A later overwrite may be recovered or not.
     before: Vec<Entry>,
     state: HardState,
     durable_state: HardState,
@@ -46,7 +46,7 @@ fn play(fs: &SimFs, run: &mut Run) -> tsmith_wal::Result<()> {
         let mut next = run.log.len() as u64 + 1;
         run.before = run.log.clone();
         if round % 5 == 4 {
-            // A new leader overwrites what was not committed.
+            // A new leader overwrites uncommitted entries.
             term += 1;
             next -= 2;
             run.log.truncate(next as usize - 1);
@@ -89,7 +89,7 @@ fn recover(fs: &SimFs, run: &Run) -> Result<u64, String> {
     let found = &restored.contents.entries;
     let end = start as usize + found.len();
     let is = |log: &[Entry]| log.get(start as usize..end) == Some(found);
-    // Entries that were never acknowledged may be there in part, behind a prefix of those before.
+    // A part of the unacknowledged entries may follow a prefix of the entries before.
     let mixed = found.iter().all(|entry| run.log.contains(entry) || run.before.contains(entry));
     let part = mixed && end < run.log.len().max(run.before.len());
     if !(is(&run.log) || is(&run.before) || part) {
@@ -110,19 +110,19 @@ fn recover(fs: &SimFs, run: &Run) -> Result<u64, String> {
 }
 
 #[test]
-fn a_power_cut_at_any_operation_of_a_member_loses_nothing_acknowledged() {
-    let whole = SimFs::default();
-    script(&whole);
-    for stop in 1..=whole.operations() + 1 {
+fn a_power_cut_loses_no_acknowledged_entry() {
+    let complete = SimFs::default();
+    script(&complete);
+    for stop in 1..=complete.operations() + 1 {
         let fs = SimFs::default();
         fs.stop_at(stop);
         let run = script(&fs);
         for seed in 0..6 {
             let image = if seed == 0 { fs.kill() } else { fs.crash(seed * 1000 + stop) };
-            let name = whole.operation(stop).unwrap_or("end");
+            let name = complete.operation(stop).unwrap_or("end");
             let at = format!("stop {stop} ({name}), seed {seed}");
             let recovering = |fs: &SimFs| recover(fs, &run).unwrap_or_else(|error| panic!("{at}: {error}"));
-            // A crash in the midst of recovery, and recovery again; what was recovered once stays.
+            // A crash during recovery, then a second recovery. Recovered entries stay.
             let again = image.kill();
             again.stop_at(3 + seed * 7);
             drop(DiskStorage::open(again.clone(), Path::new(DIR), Path::new(SNAP), options()));
@@ -133,18 +133,18 @@ fn a_power_cut_at_any_operation_of_a_member_loses_nothing_acknowledged() {
     }
 }
 
-/// A fault of one operation is an error, and nothing is acknowledged over it.
+/// A fault at any operation is an error, and no entry is acknowledged after it.
 #[test]
-fn a_fault_at_any_operation_of_a_member_is_never_acknowledged_over() {
-    let whole = SimFs::default();
-    script(&whole);
+fn no_entry_is_acknowledged_after_a_fault() {
+    let complete = SimFs::default();
+    script(&complete);
     for fault in [Fault::Io, Fault::Full] {
-        for at in 1..=whole.operations() {
+        for at in 1..=complete.operations() {
             let fs = SimFs::default();
             fs.fail_at(at, fault);
             let run = script(&fs);
             for seed in 0..3 {
-                let name = whole.operation(at).unwrap_or("?");
+                let name = complete.operation(at).unwrap_or("?");
                 recover(&fs.crash(seed), &run)
                     .unwrap_or_else(|error| panic!("{fault:?} at {at} ({name}), seed {seed}: {error}"));
             }
@@ -152,21 +152,21 @@ fn a_fault_at_any_operation_of_a_member_is_never_acknowledged_over() {
     }
 }
 
-/// Story: the sync of the directory had failed when a segment had its name. The next member went on in it, and what it was
-/// told is saved was gone with the name after a power cut.
+/// Story: a segment was renamed, and the sync of the directory failed. The next process continued in that segment. After a
+/// power cut the new name was gone, and with it the acknowledged entries.
 #[test]
-fn after_a_fault_at_any_operation_the_next_member_keeps_what_it_saves() {
-    let whole = SimFs::default();
-    script(&whole);
+fn the_next_process_is_durable_after_a_fault() {
+    let complete = SimFs::default();
+    script(&complete);
     let open = |fs: &SimFs| DiskStorage::open(fs.clone(), Path::new(DIR), Path::new(SNAP), options());
     for fault in [Fault::Io, Fault::Full] {
-        for at in 1..=whole.operations() {
+        for at in 1..=complete.operations() {
             let fs = SimFs::default();
             fs.fail_at(at, fault);
             if !script(&fs).created {
                 continue;
             }
-            let (next, name) = (fs.kill(), whole.operation(at).unwrap_or("?"));
+            let (next, name) = (fs.kill(), complete.operation(at).unwrap_or("?"));
             let (mut storage, restored) = open(&next).expect("opens");
             let start = restored.snapshot.map_or(0, |snapshot| snapshot.index);
             let index = start + restored.contents.entries.len() as u64 + 1;
@@ -188,10 +188,10 @@ fn after_a_fault_at_any_operation_the_next_member_keeps_what_it_saves() {
     }
 }
 
-/// Story: the disk is full while the log is opened, cut and truncated. The log can be read, and it refuses records with "retry
-/// later". It continues when space is free again: the space of truncated segments, or of other files if there is one segment.
+/// On a full disk `EtcdLog` opens, replays, cuts and truncates, but refuses records. It accepts records again when there is
+/// space: that of truncated segments, or of other files if the log has only one segment.
 #[test]
-fn without_any_space_the_ordinary_log_is_read_and_cut() {
+fn an_etcd_log_opens_and_cuts_on_a_full_disk() {
     for count in [2, 9] {
         let fs = SimFs::default();
         let options = LogOptions::default().segment_bytes(2048);
@@ -211,13 +211,13 @@ fn without_any_space_the_ordinary_log_is_read_and_cut() {
         assert!(is_refused(&log));
         let cut = log.cut().expect("cuts");
         assert!(is_refused(&log));
-        log.truncate_front(cut).expect("forgets what it can");
+        log.truncate_front(cut).expect("truncates");
         if count == 2 {
             assert!(is_refused(&log));
             fs.set_space(None);
         }
         assert!(put(&log, count).expect("there is space").at() > cut);
-        log.truncate_front(cut).expect("forgets");
+        log.truncate_front(cut).expect("truncates");
         drop(log);
         let (_, seen, _) = open();
         assert_eq!(seen.into_iter().map(|(_, _, bytes)| bytes).collect::<Vec<_>>(), [payload(count)]);

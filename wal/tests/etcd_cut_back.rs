@@ -1,4 +1,4 @@
-//! Cutting a corrupt log of a member back to its last valid record.
+//! `cut_back`: cuts the corrupt log of a member after its last valid record.
 
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ fn cut(fs: &SimFs, dry_run: bool) -> Result<Option<CutBack>> {
     cut_back(fs, Path::new(WAL), Some(Path::new(SNAP)), dry_run)
 }
 
-/// The entries of the member behind its snapshot, which opens and is fine.
+/// Checks and opens the member. Returns its entries after the snapshot.
 fn opened(fs: &SimFs, what: &str) -> Vec<Entry> {
     let checked = check(fs, Path::new(WAL), Some(Path::new(SNAP)));
     let checked = checked.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -75,7 +75,7 @@ fn opened(fs: &SimFs, what: &str) -> Vec<Entry> {
     entries
 }
 
-/// The offset of the entry `index` in the last segment but `back`.
+/// The segment and the offset of entry `index`.
 fn place_of(fs: &SimFs, index: u64) -> (PathBuf, usize) {
     for path in segments(fs) {
         let bytes = fs.read(&path).expect("reads");
@@ -90,54 +90,58 @@ fn place_of(fs: &SimFs, index: u64) -> (PathBuf, usize) {
     panic!("no entry {index}");
 }
 
-/// Story: after a power cut the one member of a cluster did not start: "crc mismatch" or "max entry size limit exceeded",
-/// which etcd does not repair. What stands before the bad record was lost with it. Now it is kept, what follows is cut off
-/// on demand, and the report says where and how much.
+/// Story: after a power cut the only member of a cluster did not start. etcd reported "crc mismatch" or "max entry size limit
+/// exceeded" and does not repair these, so the records before the corrupt one were lost too.
+///
+/// `cut_back` keeps the records before it, cuts the rest, and reports where and how much.
 #[test]
 fn a_corrupt_log_is_cut_at_its_last_valid_record() {
-    type Damage = fn(&mut [u8]);
-    let kinds: [(&str, Damage); 3] = [
+    type Corrupt = fn(&mut [u8]);
+    let kinds: [(&str, Corrupt); 3] = [
         ("a wrong checksum", |record| record[40] ^= 1),
         ("an oversized length", |record| record[2..6].fill(0xff)),
         ("zeros", |record| record[..128].fill(0)),
     ];
-    for (what, damage) in kinds {
-        // In the last segment, and in one before: then the segments behind it and newer snapshots go too.
+    for (what, corrupt) in kinds {
+        // In the last segment, and in an earlier one. There, later segments and newer snapshots are renamed too.
         for index in [LAST - 3, 13] {
             let fs = member();
             let (path, offset) = place_of(&fs, index);
-            edit(&fs, &path, offset, damage);
+            edit(&fs, &path, offset, corrupt);
             let what = format!("{what} at entry {index}");
-            assert!(check(&fs, Path::new(WAL), Some(Path::new(SNAP))).is_err(), "{what}: not told");
+            assert!(
+                check(&fs, Path::new(WAL), Some(Path::new(SNAP))).is_err(),
+                "{what}: the check reports no error"
+            );
             let before = files(&fs);
-            let plan = cut(&fs, true).expect("can be").expect("is needed");
+            let plan = cut(&fs, true).expect("plans").expect("is needed");
             assert!(files(&fs) == before, "{what}: a dry run changed something");
-            let done = cut(&fs, false).expect("is cut").expect("is needed");
+            let done = cut(&fs, false).expect("cuts").expect("is needed");
             assert_eq!(format!("{plan:?}"), format!("{done:?}"), "{what}");
             assert_eq!((&done.path, done.offset), (&path, offset as u64), "{what}");
-            let whole = before.iter().find(|(found, _)| *found == path).expect("the segment");
-            let records = RawRecords::new(&whole.1[..offset]).count() as u64;
+            let segment = before.iter().find(|(found, _)| *found == path).expect("the segment");
+            let records = RawRecords::new(&segment.1[..offset]).count() as u64;
             assert_eq!(
                 (done.records, done.last, done.lost_entries),
                 (records, index - 1, Some((index, LAST))),
                 "{what}"
             );
             assert!(!done.is_empty_segment && done.lost_bytes > 0);
-            // The originals are all there.
+            // Copies of all original files are there.
             let copies = done.segments.iter().chain(&done.snapshots).map(|gone| (&gone.path, &gone.copy));
             for (path, copy) in copies.chain(done.copy.as_ref().map(|copy| (&path, copy))) {
-                let whole = before.iter().find(|(found, _)| found == path).expect("the original");
-                assert!(fs.read(copy).expect("a copy") == whole.1, "{what}: {}", copy.display());
+                let original = before.iter().find(|(found, _)| found == path).expect("the original");
+                assert!(fs.read(copy).expect("a copy") == original.1, "{what}: {}", copy.display());
             }
-            let is_beyond = index < 16;
-            assert_eq!(done.snapshots.len(), usize::from(is_beyond), "{what}");
+            let has_newer_snapshot = index < 16;
+            assert_eq!(done.snapshots.len(), usize::from(has_newer_snapshot), "{what}");
             assert_eq!(opened(&fs, &what).last().map(|entry| entry.index), Some(index - 1), "{what}");
-            assert!(cut(&fs, false).expect("is fine").is_none(), "{what}: cut twice");
+            assert!(cut(&fs, false).expect("checks").is_none(), "{what}: cut twice");
         }
     }
 }
 
-/// etcd starts on a log whose last segment is empty, or all zeros: nothing that can be read is lost.
+/// A last segment that is empty or all zeros is renamed, so that etcd starts. No readable record is lost.
 #[test]
 fn an_empty_last_segment_is_renamed() {
     for len in [0, 4096] {
@@ -145,29 +149,29 @@ fn an_empty_last_segment_is_renamed() {
         let last = segments(&fs).pop().expect("a segment");
         let name = SegmentName::parse(last.file_name().expect("a name")).expect("a segment's");
         let empty = SegmentName { seq: name.seq + 1, index: LAST + 1 }.file_name();
-        fs.create_new(&Path::new(WAL).join(&empty)).expect("creates").set_len(len).expect("is lengthened");
-        let done = cut(&fs, false).expect("is cut").expect("is needed");
+        fs.create_new(&Path::new(WAL).join(&empty)).expect("creates").set_len(len).expect("lengthens");
+        let done = cut(&fs, false).expect("cuts").expect("is needed");
         assert!(done.is_empty_segment && done.copy.is_none() && done.lost_entries.is_none(), "{done:?}");
         assert!(fs.open(&Path::new(WAL).join(empty + ".broken")).is_ok());
-        assert_eq!(opened(&fs, "behind the empty one").last().map(|entry| entry.index), Some(LAST));
+        assert_eq!(opened(&fs, "without the empty segment").last().map(|entry| entry.index), Some(LAST));
     }
 }
 
 #[test]
-fn segments_behind_a_missing_one_are_renamed() {
+fn segments_after_a_missing_one_are_renamed() {
     let fs = member();
     let all = segments(&fs);
     assert!(all.len() > 3, "{all:?}");
     let missing = &all[all.len() - 2];
     let first_lost = SegmentName::parse(missing.file_name().expect("a name")).expect("a segment's").index;
     fs.remove(missing).expect("removes");
-    let done = cut(&fs, false).expect("is cut").expect("is needed");
+    let done = cut(&fs, false).expect("cuts").expect("is needed");
     assert_eq!(done.segments.len(), 1);
     assert_eq!((done.last, done.lost_entries), (first_lost - 1, Some((first_lost, LAST))));
-    opened(&fs, "before the missing one");
+    opened(&fs, "without the renamed segment");
 }
 
-/// What cannot be opened afterwards is left as it is: a log without a valid segment, and one without its snapshots.
+/// A log that would not open after a cut stays unchanged: one without a valid segment, and one without its snapshots.
 #[test]
 fn a_log_that_would_not_open_is_not_cut() {
     let fs = member();
@@ -176,7 +180,7 @@ fn a_log_that_would_not_open_is_not_cut() {
     let error = cut(&fs, false).expect_err("no segment has a head");
     assert!(matches!(error.kind(), ErrorKind::Etcd(_)) && files(&fs) == before, "{error}");
 
-    // The front was purged up to the snapshot at 16, whose record is behind the damage.
+    // The segments before entry 15 are purged. The record of snapshot 16 follows the corrupt entry.
     let fs = member();
     let (path, _) = place_of(&fs, 15);
     for old in segments(&fs).iter().take_while(|old| **old < path) {
@@ -186,7 +190,7 @@ fn a_log_that_would_not_open_is_not_cut() {
     edit(&fs, &path, offset, |record| record[40] ^= 1);
     fs.remove(&Path::new(SNAP).join(snap::file_name(&snapshot(1, 8).record()))).expect("removes");
     let before = files(&fs);
-    let error = cut(&fs, false).expect_err("no snapshot to begin at");
+    let error = cut(&fs, false).expect_err("no snapshot to start at");
     let is_start = matches!(
         error.kind(),
         ErrorKind::Etcd(EtcdError::SnapshotsMissing { .. } | EtcdError::SegmentMissing { .. })
@@ -194,10 +198,10 @@ fn a_log_that_would_not_open_is_not_cut() {
     assert!(is_start && files(&fs) == before, "{error}");
 }
 
-/// A crash at any point of the cut leaves a log that the same command cuts at the same place.
+/// A crash at any operation of the cut leaves a log that a second cut cuts at the same offset.
 #[test]
-fn a_cut_that_crashes_is_only_done_once_more() {
-    let damaged = || {
+fn an_interrupted_cut_can_be_repeated() {
+    let corrupt = || {
         let fs = member();
         let (path, offset) = place_of(&fs, 13);
         edit(&fs, &path, offset, |record| record[40] ^= 1);
@@ -205,13 +209,13 @@ fn a_cut_that_crashes_is_only_done_once_more() {
         file.sync_all().expect("syncs");
         fs
     };
-    let whole = damaged();
-    let begin = whole.operations();
-    cut(&whole, false).expect("is cut");
-    let (operations, expected) = (whole.operations(), opened(&whole, "without a crash"));
+    let complete = corrupt();
+    let begin = complete.operations();
+    cut(&complete, false).expect("cuts");
+    let (operations, expected) = (complete.operations(), opened(&complete, "without a crash"));
     for stop in begin + 1..=operations {
         for seed in 0..4 {
-            let fs = damaged();
+            let fs = corrupt();
             fs.stop_at(stop);
             drop(cut(&fs, false));
             let what = format!("stop {stop} ({:?}), seed {seed}", fs.operation(stop));
@@ -222,7 +226,8 @@ fn a_cut_that_crashes_is_only_done_once_more() {
     }
 }
 
-/// Whatever one byte becomes: after a repair, or a cut where that is needed, a member opens, or the error says why not.
+/// After a cut or repair of a log with any changed byte, its check reports no error. Only a corrupt head of the first segment
+/// cannot be cut.
 #[test]
 fn any_changed_byte_leaves_a_log_that_can_be_cut() {
     let (dir, snap_dir) = (Path::new(WAL), Path::new(SNAP));

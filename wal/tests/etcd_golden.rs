@@ -1,4 +1,4 @@
-//! What the real etcd 3.4.23 wrote and said, and what ours does with it.
+//! Files and results of etcd 3.4.23, compared with ours.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,12 +18,12 @@ mod plan;
 
 use etcd::{Vectors, brief, copy_dir, hex, lines, listed, sha256, tree};
 
-/// The class of an error, as the vectors' golden rule lists them.
+/// The class of an error, as the description of the vectors lists them.
 fn class(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Etcd(found) => match found {
             EtcdError::Torn | EtcdError::CutShort => "torn",
-            // In the log it is an error to us: nothing says that only the last write is concerned.
+            // In a log this is not a torn write, because nothing shows that only the last write is affected.
             EtcdError::Short(_)
                 if error.path().is_some_and(|path| path.extension() == Some("snap".as_ref())) =>
             {
@@ -41,16 +41,16 @@ fn class(error: &Error) -> &'static str {
             EtcdError::SegmentMissing { .. } => "file not found",
             EtcdError::SnapshotEmpty => "empty snapshot",
             EtcdError::SnapshotCrc { .. } => "snapshot crc",
-            other => panic!("a error that etcd does not know: {other}"),
+            other => panic!("an error that etcd does not have: {other}"),
         },
-        other => panic!("no error: {other}"),
+        other => panic!("not an error of etcd's files: {other}"),
     }
 }
 
-/// The class of what etcd said.
+/// The class of etcd's error.
 fn class_of(op: &Value) -> Option<&'static str> {
     if op["panic"].is_string() {
-        // Ours must not panic: the bytes are no message.
+        // The bytes are not a message. Ours must not panic.
         return Some("parse");
     }
     let text = op["err"].as_str().or(op["open_err"].as_str())?;
@@ -68,7 +68,7 @@ fn class_of(op: &Value) -> Option<&'static str> {
         "snap: empty snapshot" => "empty snapshot",
         _ if text.starts_with("unexpected block type") => "record kind",
         _ if text.starts_with("proto:") || text.contains("unexpected EOF") => "parse",
-        _ => panic!("an error of etcd's without a class: {text}"),
+        _ => panic!("an error of etcd without a class: {text}"),
     })
 }
 
@@ -82,7 +82,7 @@ fn entry(entry: &Entry) -> Value {
     json!({ "type": entry.kind.0, "term": entry.term, "index": entry.index, "data": data })
 }
 
-/// A case, and the lists of entries that were given in full before.
+/// A case, and the lists of entries that later lines refer to.
 struct Case {
     name: String,
     dir: PathBuf,
@@ -100,8 +100,7 @@ impl Case {
         }
     }
 
-    /// Every record where and as etcd's frames have it, checked against no checksum, up to the first that is no
-    /// record.
+    /// Compares each record with etcd's, without checksums, up to the first invalid one.
     fn records(&self, expected: &[Value]) {
         for (file, _, _) in tree(&self.dir) {
             let bytes = std::fs::read(self.dir.join(&file)).expect("reads");
@@ -139,7 +138,7 @@ impl Case {
                     Err(error) => assert_eq!(Some(class(&error)), class_of(op), "{error}"),
                 }
             }
-            // It checks less than a reader does, which is compared above.
+            // It checks less than a reader, which is compared above.
             "verify" => {}
             "valid_snapshot_entries" => match valid_snapshot_entries(&OsFs, &self.dir) {
                 Ok(snapshots) => {
@@ -176,7 +175,7 @@ impl Case {
     }
 
     fn write(&mut self, name: &str, op: &Value, dir: &Path) {
-        // Whatever the size was when it was written, what opening allocates is removed again.
+        // Opening preallocates space, and closing removes it, so the segment size of the writer does not matter.
         let options = WalOptions::default().segment_bytes(8192).strictness(Strictness::Etcd);
         let opened = Wal::open(OsFs, dir, &start(op), options);
         match opened {
@@ -209,7 +208,7 @@ impl Case {
         if let Some(error) = stopped
             && class(error) != "snapshot not found"
         {
-            // With other errors etcd gives nothing.
+            // With other errors etcd returns no entries.
             return;
         }
         assert_eq!(contents.entries.len() as u64, op["n_entries"].as_u64().expect("a number"));
@@ -263,9 +262,9 @@ fn the_same_operations_give_the_same_bytes() {
     }
 }
 
-/// What a real member did from its start on, with segments of the real size.
+/// The operations of a real member since its start, with segments of etcd's size.
 #[test]
-fn what_a_member_did_gives_the_bytes_of_its_log() {
+fn a_members_operations_give_the_bytes_of_its_log() {
     let vectors = Vectors::get();
     for state in vectors.cases("process") {
         let scratch = tempfile::tempdir().expect("a directory");
@@ -329,7 +328,7 @@ fn every_snapshot_directory_is_read_as_etcd_does() {
                     match snapshotter.read(&copy.join(file)) {
                         Ok(found) => {
                             assert_eq!(snapshot(&found), op["snapshot"], "{file}");
-                            written_again(&found, &copy.join(file));
+                            save_again(&found, &copy.join(file));
                         }
                         Err(error) => assert_eq!(Some(class(&error)), class_of(op), "{file}: {error}"),
                     }
@@ -354,8 +353,8 @@ fn every_snapshot_directory_is_read_as_etcd_does() {
     }
 }
 
-/// The same snapshot gives the same file, where etcd gave it the name that we give it.
-fn written_again(snapshot: &Snapshot, path: &Path) {
+/// Saves a snapshot again. The file is the same as etcd's, if that has the name that etcd derives from the snapshot.
+fn save_again(snapshot: &Snapshot, path: &Path) {
     let scratch = tempfile::tempdir().expect("a directory");
     Snapshotter::new(OsFs, scratch.path()).save_snap(snapshot).expect("saves");
     let written = tree(scratch.path());

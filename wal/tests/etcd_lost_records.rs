@@ -1,5 +1,4 @@
-//! Lost records are reported. A log with fewer records than were acknowledged does not open and does not verify, as far as the
-//! loss can be detected.
+//! Lost records of an etcd log. If a loss of acknowledged records can be detected, the log does not open and its check fails.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,10 +15,10 @@ mod scratch;
 
 use scratch::{Scratch, ZERO, entries, entry, etcd_error, options, snapshot, state};
 
-/// Story: the length of a record in the midst of the log becomes zero. etcd takes it for the end, without a word, and
-/// wipes everything behind it.
+/// Story: the length of a record in the middle of the log becomes zero. etcd silently takes this for the end of the log, and
+/// zeros everything after it.
 #[test]
-fn records_behind_the_end_are_reported_or_refused() {
+fn records_after_the_end_are_reported_or_refused() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     for index in 1..=6 {
@@ -46,10 +45,10 @@ fn records_behind_the_end_are_reported_or_refused() {
     wal.close().expect("closes");
 }
 
-/// Which records behind a hole say that the hole is damage: those of a later write do, those of the same do not, for a crash
-/// may leave any sectors of a write.
+/// A record after a hole proves that the hole is corruption only if it belongs to a later write. A crash may keep any sectors
+/// of one write.
 #[test]
-fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
+fn only_a_later_write_proves_the_one_before() {
     type Save = fn(&mut Wal);
     let one: Save = |wal| wal.save(&state(3), &entries(4..=9)).expect("saves");
     let commits: Save = |wal| {
@@ -94,7 +93,7 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         wal.save(&HardState::default(), &entries(6..=6)).expect("saves");
     };
     let cases = [
-        // A vote is durable before it is given, if nothing else came with it.
+        // A save with a new vote is synced, so the vote was durable before the states after it.
         (vote, true),
         (vote_last, false),
         (overwrite, true),
@@ -102,7 +101,7 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         (commits, false),
         (entries_after, true),
         (commit_after, true),
-        // A state behind the hole may be all there was; but not when an entry is missing before the next.
+        // A state after the hole may belong to the same write, but not if an entry is missing before the next entry.
         (entry_after, true),
         (commits_before, false),
         (snapshot_after, true),
@@ -118,16 +117,16 @@ fn only_a_later_write_shows_that_the_one_before_was_acknowledged() {
         let mut bytes = std::fs::read(scratch.last()).expect("reads");
         bytes[at..at + 8].fill(0);
         std::fs::write(scratch.last(), &bytes).expect("writes");
-        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("records");
-        assert_eq!(behind.acknowledged, is_lost, "case {number}: {behind:?}");
+        let tail = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("records");
+        assert_eq!(tail.acknowledged, is_lost, "case {number}: {tail:?}");
         assert_eq!(scratch.open(&ZERO).is_err(), is_lost, "case {number}");
     }
 }
 
-/// Story: the sectors of the last entries became zero, and only states stood behind them, the last of which said that those
-/// entries were committed: they had been saved before.
+/// Story: the sectors of the last entries became zero, and only states followed. The last state said that these entries were
+/// committed, so they had been saved before.
 #[test]
-fn what_the_second_state_says_is_committed_was_there() {
+fn a_second_state_proves_the_committed_entries() {
     for (commits, is_lost) in [(&[3, 4][..], true), (&[3, 5], true), (&[5], false), (&[2, 3], false)] {
         let scratch = Scratch::new();
         let mut wal = scratch.create();
@@ -142,15 +141,15 @@ fn what_the_second_state_says_is_committed_was_there() {
         let mut bytes = std::fs::read(scratch.last()).expect("reads");
         bytes[at..end].fill(0);
         std::fs::write(scratch.last(), &bytes).expect("writes");
-        let behind = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("something");
-        assert_eq!(behind.acknowledged, is_lost, "{commits:?}: {behind:?}");
+        let tail = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("a tail");
+        assert_eq!(tail.acknowledged, is_lost, "{commits:?}: {tail:?}");
     }
 }
 
-/// Story: a power cut left holes in states that need not be durable and in the entries that followed them. Of those the
-/// first ones were missing, and an opening called them acknowledged.
+/// Story: a power cut left a hole in states that need not be durable, and a second hole in the first entries after them. An
+/// open took these entries for acknowledged.
 #[test]
-fn entries_that_are_missing_in_a_second_hole_prove_nothing() {
+fn missing_entries_in_a_second_hole_prove_nothing() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     wal.save(&state(1), &entries(1..=5)).expect("saves");
@@ -169,8 +168,8 @@ fn entries_that_are_missing_in_a_second_hole_prove_nothing() {
     wal.close().expect("closes");
 }
 
-/// Story: what a segment has before its name was damaged. It was taken for a torn write, and opening, or a repair, cut the
-/// segment to nothing, with acknowledged entries in it, and then refused it.
+/// Story: the head of a segment was corrupt. Opening or repair took this for a torn write, cut the segment to zero bytes with
+/// its acknowledged entries, and then refused it.
 #[test]
 fn a_corrupt_head_is_no_torn_tail() {
     let scratch = Scratch::new();
@@ -179,17 +178,17 @@ fn a_corrupt_head_is_no_torn_tail() {
     wal.cut().expect("cuts");
     wal.save(&state(3), &entries(4..=6)).expect("saves");
     wal.close().expect("closes");
-    let whole = std::fs::read(scratch.last()).expect("reads");
-    // The checksum's data, its length, and the same of the metadata.
+    let intact = std::fs::read(scratch.last()).expect("reads");
+    // The data and the length of the checksum record, then those of the metadata record.
     for at in [8, 0, 24, 16] {
-        let mut bytes = whole.clone();
+        let mut bytes = intact.clone();
         bytes[at..at + 8].fill(0);
         std::fs::write(scratch.last(), &bytes).expect("writes");
         let opened = scratch.open(&ZERO).map(drop);
         let repaired = tsmith_wal::etcd::repair(&OsFs, &scratch.wal()).map(drop);
         assert!(opened.is_err(), "{at}: opened");
         assert!(at % 16 == 0 || repaired.is_err(), "{at}: repaired");
-        assert!(check(&OsFs, &scratch.wal(), None).is_err(), "{at}: called whole");
+        assert!(check(&OsFs, &scratch.wal(), None).is_err(), "{at}: the check reports no error");
         assert!(std::fs::read(scratch.last()).expect("reads") == bytes, "{at}: changed");
     }
 }
@@ -198,7 +197,7 @@ fn a_corrupt_head_is_no_torn_tail() {
 /// that were missing in the middle.
 #[test]
 fn missing_entries_without_a_snapshot_are_detected() {
-    for (snapshot, is_whole) in [(0, false), (1, false), (2, true), (5, true)] {
+    for (snapshot, is_complete) in [(0, false), (1, false), (2, true), (5, true)] {
         let scratch = Scratch::new();
         let mut wal = scratch.create();
         wal.save(&state(1), &entries(1..=1)).expect("saves");
@@ -208,7 +207,7 @@ fn missing_entries_without_a_snapshot_are_detected() {
         wal.save(&state(3), &entries(3..=4)).expect("saves");
         wal.close().expect("closes");
         let checked = check(&OsFs, &scratch.wal(), None);
-        assert_eq!(checked.is_ok(), is_whole, "snapshot {snapshot}");
+        assert_eq!(checked.is_ok(), is_complete, "snapshot {snapshot}");
         if let Err(error) = checked {
             let is_gap = *etcd_error(&error) == EtcdError::Gap { index: 3, last: 1 };
             assert!(is_gap && error.offset().is_some() && error.path().is_some(), "{error}");
@@ -216,9 +215,9 @@ fn missing_entries_without_a_snapshot_are_detected() {
     }
 }
 
-/// A snapshot from the leader lets a follower's entries begin again: none is missing before them.
+/// After a snapshot from the leader, a follower's entries continue at its index, so none is missing before them.
 #[test]
-fn entries_behind_a_snapshot_prove_nothing() {
+fn entries_after_a_snapshot_prove_nothing() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     wal.save(&state(1), &entries(1..=3)).expect("saves");
@@ -230,13 +229,13 @@ fn entries_behind_a_snapshot_prove_nothing() {
     let mut bytes = std::fs::read(scratch.last()).expect("reads");
     bytes[at..at + 8].fill(0);
     std::fs::write(scratch.last(), &bytes).expect("writes");
-    let behind = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("records");
-    assert!(!behind.acknowledged && behind.records >= 3, "{behind:?}");
+    let tail = check(&OsFs, &scratch.wal(), None).expect("reads").tail.expect("records");
+    assert!(!tail.acknowledged && tail.records >= 3, "{tail:?}");
 }
 
-/// Story: a log that was made at `dir/` had its first directory inside of `dir`, and could not be given the name.
+/// Story: for a path with a trailing slash, `dir/`, the temporary directory was created inside `dir`, and its rename failed.
 #[test]
-fn a_log_is_made_at_a_path_with_a_slash() {
+fn a_log_is_created_at_a_path_with_a_slash() {
     let scratch = Scratch::new();
     let copy = scratch.root.path().join("wal.20261122.tmp");
     std::fs::create_dir_all(copy).expect("a directory");
@@ -246,42 +245,41 @@ fn a_log_is_made_at_a_path_with_a_slash() {
     assert!(scratch.open(&ZERO).is_ok());
 }
 
-/// Story: of two who made the same log at once, one cleared away what the other was writing, which had a name for nothing
-/// then and was told that its entries are saved; or both were refused.
+/// Story: two processes created the same log at once. One removed the temporary files of the other, which still acknowledged
+/// its entries. Or both were refused.
 #[test]
-fn of_many_who_make_a_log_one_does() {
+fn one_of_many_concurrent_creates_succeeds() {
     for round in 0..20 {
         let scratch = Scratch::new();
         if round % 2 == 1 {
             std::fs::create_dir_all(scratch.wal()).expect("an empty directory");
         }
         let start = Barrier::new(4);
-        let made: Vec<Result<Wal>> = std::thread::scope(|scope| {
-            let make = || {
+        let results: Vec<Result<Wal>> = std::thread::scope(|scope| {
+            let create = || {
                 start.wait();
                 let mut wal = Wal::create(OsFs, &scratch.wal(), None, options())?;
                 wal.save(&state(0), &entries(1..=3))?;
                 Ok(wal)
             };
-            let makers: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
-            makers.into_iter().map(|maker| maker.join().expect("no panic")).collect()
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(create)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
-        let (won, lost): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
-        assert_eq!(won.len(), 1, "{lost:?}");
-        for error in lost.into_iter().filter_map(Result::err) {
-            let refused = matches!(error.kind(), ErrorKind::InUse | ErrorKind::Etcd(EtcdError::Exists));
-            assert!(refused, "{error}");
+        let (created, refused): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!(created.len(), 1, "{refused:?}");
+        for error in refused.into_iter().filter_map(Result::err) {
+            let is_in_use = matches!(error.kind(), ErrorKind::InUse | ErrorKind::Etcd(EtcdError::Exists));
+            assert!(is_in_use, "{error}");
         }
-        drop(won);
+        drop(created);
         assert_eq!(OsFs.list(scratch.root.path()).expect("lists"), ["wal"]);
         assert_eq!(scratch.open(&ZERO).expect("opens").1.entries, entries(1..=3));
     }
 }
 
-/// What cannot be opened, or would be opened with less than was acknowledged, is not called whole; and the refusal says what
-/// and where.
+/// A member with lost records does not open, and its check fails. The error says what is lost and names the file.
 #[test]
-fn a_member_that_lost_something_is_neither_whole_nor_opened() {
+fn a_member_with_lost_records_fails_its_check() {
     let member = |root: &Path| {
         let options = options().segment_bytes(2048);
         let created = DiskStorage::create(OsFs, &root.join("wal"), &root.join("snap"), None, options);
@@ -301,36 +299,36 @@ fn a_member_that_lost_something_is_neither_whole_nor_opened() {
         assert_eq!(checked.is_ok(), opened.is_ok(), "{checked:?}");
         opened.err().inspect(|error| assert!(error.path().is_some(), "{error}"))
     };
-    type Damage = fn(&[PathBuf], &Path);
-    let cut_short: Damage = |segments, _| {
-        let len = std::fs::metadata(&segments[0]).expect("is there").len();
+    type Lose = fn(&[PathBuf], &Path);
+    let cut_short: Lose = |segments, _| {
+        let len = std::fs::metadata(&segments[0]).expect("exists").len();
         File::options().write(true).open(&segments[0]).expect("opens").set_len(len - 5).expect("cuts");
     };
-    let emptied: Damage = |segments, _| drop(File::create(&segments[segments.len() - 1]).expect("empties"));
-    let first_emptied: Damage = |segments, _| drop(File::create(&segments[0]).expect("empties"));
-    let first_gone: Damage = |segments, _| std::fs::remove_file(&segments[0]).expect("removes");
-    let no_snapshots: Damage = |_, snap| std::fs::remove_dir_all(snap).expect("removes");
-    type IsTold = fn(&EtcdError) -> bool;
-    let cases: [(Damage, IsTold); 5] = [
+    let emptied: Lose = |segments, _| drop(File::create(&segments[segments.len() - 1]).expect("empties"));
+    let first_emptied: Lose = |segments, _| drop(File::create(&segments[0]).expect("empties"));
+    let first_gone: Lose = |segments, _| std::fs::remove_file(&segments[0]).expect("removes");
+    let no_snapshots: Lose = |_, snap| std::fs::remove_dir_all(snap).expect("removes");
+    type IsExpected = fn(&EtcdError) -> bool;
+    let cases: [(Lose, IsExpected); 5] = [
         (cut_short, |error| *error == EtcdError::CutShort),
         (emptied, |error| *error == EtcdError::EmptySegment),
         (first_emptied, |error| *error == EtcdError::Headless),
         (first_gone, |error| matches!(error, EtcdError::SegmentMissing { index: 20 })),
         (no_snapshots, |error| matches!(error, EtcdError::SnapshotsMissing { known: 20, .. })),
     ];
-    for (number, (damage, is_told)) in cases.into_iter().enumerate() {
+    for (number, (lose, is_expected)) in cases.into_iter().enumerate() {
         let scratch = Scratch::new();
         member(scratch.root.path());
         assert!(look(scratch.root.path()).is_none());
         let segments: Vec<_> = scratch.names().iter().map(|name| scratch.wal().join(name)).collect();
         assert!(segments.len() > 2, "{segments:?}");
-        damage(&segments, &scratch.root.path().join("snap"));
+        lose(&segments, &scratch.root.path().join("snap"));
         let error = look(scratch.root.path()).unwrap_or_else(|| panic!("case {number} opens"));
-        assert!(is_told(etcd_error(&error)), "case {number}: {error}");
+        assert!(is_expected(etcd_error(&error)), "case {number}: {error}");
     }
 }
 
-/// Story: damage takes the end of a log with it that was committed; etcd panics when it meets the commit index.
+/// Story: the end of a log was lost with committed entries. etcd panics when the commit index is above its last entry.
 #[test]
 fn a_commit_beyond_the_log_refuses_to_start() {
     let scratch = Scratch::new();

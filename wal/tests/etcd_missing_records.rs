@@ -87,22 +87,22 @@ fn missing_after_salvage(sim: &SimFs, what: &str, last: u64) -> Vec<u64> {
 /// byte.
 #[test]
 fn a_segment_that_lost_its_records_is_detected() {
-    let whole = five();
+    let intact = five();
     for number in 1..5 {
         let path = segment(number);
         let all = [3 * number - 2, 3 * number - 1, 3 * number];
         if number > 1 {
-            let mut gone = whole.clone();
+            let mut gone = intact.clone();
             gone.remove(&path).expect("is there");
             assert_eq!(missing_after_salvage(&disk_with(&gone), "gone", 15), all, "segment {number}");
         }
-        let mut zeroed = whole.clone();
+        let mut zeroed = intact.clone();
         zeroed.get_mut(&path).expect("is there").fill(0);
         assert_eq!(missing_after_salvage(&disk_with(&zeroed), "zeroed", 15), all, "segment {number}");
-        let mut emptied = whole.clone();
+        let mut emptied = intact.clone();
         emptied.get_mut(&path).expect("is there").clear();
         assert_eq!(missing_after_salvage(&disk_with(&emptied), "emptied", 15), all, "segment {number}");
-        let mut cut = whole.clone();
+        let mut cut = intact.clone();
         let bytes = cut.get_mut(&path).expect("is there");
         bytes.truncate(place(bytes, all[1]));
         assert_eq!(missing_after_salvage(&disk_with(&cut), "cut", 15), all[1..], "segment {number}");

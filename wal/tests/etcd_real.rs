@@ -1,5 +1,5 @@
-//! Against the real etcd 3.4 and its packages, where they are installed (Debian: `etcd-server etcd-client golang-go
-//! golang-etcd-server-dev`); each test says so when it is skipped.
+//! Tests with the real etcd 3.4 and its Go packages, if they are installed (Debian: `etcd-server etcd-client golang-go
+//! golang-etcd-server-dev`). A skipped test prints why.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -24,8 +24,8 @@ mod support;
 
 use support::Dice;
 
-/// One test at a time: a process that is being started has what its parent has locked until it is another program, and a log
-/// that was closed is in use for so long.
+/// One test at a time. A child process holds the locks of its parent until it executes another program, so a log that another
+/// test has just closed would be in use.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// A running member, killed on drop.
@@ -78,14 +78,14 @@ impl Member {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// In order: the last transaction of its database is written.
+    /// Stops etcd cleanly, so that it writes the last transaction of its database.
     fn stop(mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").arg(pid).status().expect("kill").success());
         self.child.wait().expect("waits");
     }
 
-    /// As a power cut would, without the loss.
+    /// Kills etcd. Unlike a power cut, this loses no written bytes.
     fn kill(mut self) {
         self.child.kill().expect("kills");
         self.child.wait().expect("waits");
@@ -99,13 +99,13 @@ impl Drop for Member {
     }
 }
 
-/// Every key with its value, without what a restart changes.
+/// Every key with its value. A restart does not change this text.
 fn keys(member: &Member) -> String {
     member.ctl(&["get", "", "--prefix"]).expect("keys")
 }
 
-/// Cuts the records of a log into the saves that made them, and does these again.
-fn written_again(from: &Path, to: &Path) {
+/// Repeats the saves that wrote the records of a log, in a new log.
+fn repeat_saves(from: &Path, to: &Path) {
     let file = from.join("0000000000000000-0000000000000000.wal");
     let bytes = std::fs::read(file).expect("reads");
     let mut wal: Option<Wal> = None;
@@ -135,10 +135,10 @@ fn written_again(from: &Path, to: &Path) {
     wal.close().expect("closes");
 }
 
-/// Story: the whole goal. A member's log is read, written again by ours byte for byte, and put in its place; etcd starts on
-/// it and serves the same keys; while it runs ours is refused, and while ours is open etcd is.
+/// Ours reads a member's log and writes a new one with the same bytes. etcd starts on the new log and serves the same keys. The
+/// locks of each exclude the other.
 #[test]
-fn a_real_member_starts_on_the_log_that_ours_wrote_again() {
+fn etcd_starts_on_a_log_that_ours_wrote() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !installed("etcd") || !installed("etcdctl") {
         eprintln!("skipped: etcd and etcdctl are not installed");
@@ -161,10 +161,10 @@ fn a_real_member_starts_on_the_log_that_ours_wrote_again() {
     member.kill();
 
     let again = scratch.path().join("again");
-    written_again(&wal_dir, &again);
+    repeat_saves(&wal_dir, &again);
     let name = "0000000000000000-0000000000000000.wal";
     let [theirs, ours] = [&wal_dir, &again].map(|dir| std::fs::read(dir.join(name)).expect("reads"));
-    assert!(theirs == ours, "other bytes");
+    assert!(theirs == ours, "the bytes differ");
     std::fs::remove_dir_all(&wal_dir).expect("removes");
     etcd::copy_dir(&again, &wal_dir);
 
@@ -192,7 +192,7 @@ fn a_real_member_starts_on_the_log_that_ours_wrote_again() {
     assert!(keys(&member).contains("after\nours"));
 }
 
-/// What a process says until it ends, or a while.
+/// The standard error of a process until it ends, for at most 15 seconds.
 fn wait_for_end(child: &mut Child) -> String {
     let deadline = Instant::now() + Duration::from_secs(15);
     while child.try_wait().expect("waits").is_none() {
@@ -208,7 +208,7 @@ fn wait_for_end(child: &mut Child) -> String {
     text
 }
 
-/// Where Debian puts Go sources.
+/// Debian's directory of Go sources.
 const GOPATH: &str = "/usr/share/gocode";
 
 /// Builds the checker with the real packages.
@@ -225,7 +225,7 @@ fn checker(scratch: &Path) -> Option<PathBuf> {
         .env("GO111MODULE", "off")
         .env("GOPATH", GOPATH)
         .env("GOFLAGS", "")
-        // It takes a minute to compile etcd's packages; once.
+        // Compiling etcd's packages takes a minute the first time.
         .env("GOCACHE", Path::new(env!("CARGO_TARGET_TMPDIR")).join("go"))
         .env("HOME", scratch)
         .output()
@@ -234,9 +234,9 @@ fn checker(scratch: &Path) -> Option<PathBuf> {
     Some(scratch.join("checker"))
 }
 
-/// Our directory through the real package: it verifies, opens and reads it, and appends; then ours reads that.
+/// etcd's package verifies, opens and reads a directory of ours, and appends an entry. Then ours reads the directory.
 #[test]
-fn the_real_package_reads_and_continues_what_ours_wrote() {
+fn etcds_package_reads_and_continues_our_log() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = tempfile::tempdir().expect("a directory");
     let Some(checker) = checker(scratch.path()) else { return };
@@ -287,8 +287,8 @@ impl Plans {
         digits.collect::<String>().into()
     }
 
-    /// Operations as a member could do them: entries that go on or begin again behind what is committed, terms and votes
-    /// that change, states alone, snapshots, reopenings.
+    /// Operations that a member could do: entries that continue the log or overwrite uncommitted ones, new terms and votes,
+    /// states without entries, snapshots, and reopening.
     fn plan(&mut self) -> String {
         let metadata = if self.below(4) == 0 { serde_json::Value::Null } else { self.hex(5) };
         let segment_bytes = [4_096, 20_000, 100_000][self.below(3) as usize];
@@ -329,9 +329,9 @@ impl Plans {
     }
 }
 
-/// The same operations give the same bytes as with the real package, whatever they are.
+/// Random operations give the same bytes as etcd's package.
 #[test]
-fn random_plans_give_the_bytes_of_the_real_package() {
+fn random_plans_give_the_same_bytes_as_etcd() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let scratch = tempfile::tempdir().expect("a directory");
     let Some(checker) = checker(scratch.path()) else { return };
@@ -358,14 +358,14 @@ fn random_plans_give_the_bytes_of_the_real_package() {
         }
         cuts += ours.len() - 1;
     }
-    assert!(cuts > 20, "few segments were begun: {cuts}");
+    assert!(cuts > 20, "too few segments: {cuts}");
 }
 
-/// Story: the one member of a cluster did not start any more after a power cut ("crc mismatch", "max entry size limit
-/// exceeded"), and etcd's own repair refused it. Its log is cut back to the last valid record, and etcd starts on it.
+/// Story: after a power cut the only member of a cluster did not start ("crc mismatch", "max entry size limit exceeded"), and
+/// etcd's own repair refused its log. etcd starts on the log after `cut_back`.
 #[test]
-fn a_real_member_starts_on_a_log_that_was_cut_back() {
-    type Damage = fn(&mut Vec<u8>, usize);
+fn etcd_starts_on_a_log_that_was_cut_back() {
+    type Corrupt = fn(&mut Vec<u8>, usize);
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !installed("etcd") || !installed("etcdctl") {
         eprintln!("skipped: etcd and etcdctl are not installed");
@@ -378,14 +378,14 @@ fn a_real_member_starts_on_a_log_that_was_cut_back() {
     for key in 0..30 {
         member.ctl(&["put", &format!("key{key}"), "value"]).expect("puts");
     }
-    // Its database is written when it stops in order, so that the cut takes no key that only the log had.
+    // A clean stop writes the database, so that the cut loses no key that only the log had.
     member.stop();
-    let kinds: [(&str, Damage); 3] = [
+    let kinds: [(&str, Corrupt); 3] = [
         ("a wrong checksum", |bytes, at| bytes[at + 30] ^= 1),
         ("an oversized length", |bytes, at| bytes[at + 2..at + 6].fill(0xff)),
         ("a zeroed sector", |bytes, at| bytes[at..at + 512].fill(0)),
     ];
-    for (what, damage) in kinds {
+    for (what, corrupt) in kinds {
         let copy = scratch.path().join("copy.etcd");
         etcd::copy_dir(&data.join("member/wal"), &copy.join("member/wal"));
         etcd::copy_dir(&data.join("member/snap"), &copy.join("member/snap"));
@@ -398,17 +398,17 @@ fn a_real_member_starts_on_a_log_that_was_cut_back() {
             .map(|record| record.offset as usize)
             .collect();
         let at = entries[entries.len() - 8];
-        damage(&mut bytes, at);
+        corrupt(&mut bytes, at);
         std::fs::write(&segment, bytes).expect("writes");
-        let done = cut_back(&OsFs, &wal_dir, Some(&snap_dir), false).expect("is cut").expect("is needed");
+        let done = cut_back(&OsFs, &wal_dir, Some(&snap_dir), false).expect("cuts").expect("is needed");
         assert_eq!(done.offset, at as u64, "{what}");
         assert!(done.lost_entries.is_some_and(|(first, last)| last - first == 7), "{what}: {done:?}");
         let member = Member::start(&copy, ports);
         assert_eq!(keys(&member).lines().filter(|line| line.starts_with("key")).count(), 30, "{what}");
-        // What it applied before, its database counts by the index: new entries up to there are ignored.
-        let taken =
+        // The database contains the index of the last applied entry, and etcd ignores new entries up to that index.
+        let accepted =
             (0..20).any(|_| member.ctl(&["--command-timeout=1s", "put", "after", "the cut"]).is_some());
-        assert!(taken && keys(&member).contains("after\nthe cut"), "{what}");
+        assert!(accepted && keys(&member).contains("after\nthe cut"), "{what}");
         drop(member);
         std::fs::remove_dir_all(&copy).expect("removes");
     }

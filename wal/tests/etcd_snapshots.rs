@@ -1,4 +1,4 @@
-//! etcd's own tests of snapshots, as ours: those that the log knows, and the files.
+//! etcd's own tests of snapshots, run on ours: the snapshot records in the log, and the snapshot files.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,14 +25,14 @@ fn snapshots_beyond_the_commit_index_are_not_valid() {
     wal.close().expect("closes");
     let known = valid_snapshot_entries(&OsFs, &scratch.wal()).expect("reads");
     assert_eq!(known.iter().map(|known| known.index).collect::<Vec<_>>(), [0, 1, 2]);
-    let error = scratch.open(&SnapshotRecord::new(3, 1)).expect_err("etcd forgets this error");
+    let error = scratch.open(&SnapshotRecord::new(3, 1)).expect_err("etcd ignores this error");
     assert!(matches!(etcd_error(&error), EtcdError::SnapshotNotFound { index: 3, term: 1 }));
 }
 
-/// `TestValidSnapshotEntriesAfterPurgeWal`: what is left of a log whose front is gone still tells its snapshots; and a
-/// purge that goes on meanwhile does no harm.
+/// `TestValidSnapshotEntriesAfterPurgeWal`: the snapshot records are listed after the first segments are purged, and also while
+/// a purge runs.
 #[test]
-fn snapshots_are_known_after_a_purge_and_during_one() {
+fn snapshots_are_listed_during_and_after_a_purge() {
     let scratch = Scratch::new();
     let mut wal = Wal::create(OsFs, &scratch.wal(), None, options().segment_bytes(1024)).expect("creates");
     for index in 1..=200 {
@@ -60,16 +60,16 @@ fn snapshots_are_known_after_a_purge_and_during_one() {
     assert!(known.len() < 20, "{}", known.len());
 }
 
-/// Snapshots of the storage: file first, record after; what the log does not know is passed over.
+/// The storage saves a snapshot's file first, then its record in the log. A file without a record is skipped.
 #[test]
-fn a_storage_starts_at_the_newest_snapshot_that_its_log_knows() {
+fn a_storage_starts_at_the_newest_recorded_snapshot() {
     let scratch = Scratch::new();
     let (wal_dir, snap_dir) = (scratch.wal(), scratch.root.path().join("snap"));
     let mut storage = DiskStorage::create(OsFs, &wal_dir, &snap_dir, Some(b"m"), options()).expect("creates");
     storage.save(&state(4), &entries(1..=5)).expect("saves");
     storage.save_snap(&snapshot(1, 3)).expect("saves");
-    storage.save_snap(&snapshot(0, 0)).expect("an empty one is none");
-    // A crash between file and record, and a newest that is torn.
+    storage.save_snap(&snapshot(0, 0)).expect("an empty snapshot is not saved");
+    // A crash between file and record, and a torn newest file.
     storage.snapshotter().save_snap(&snapshot(1, 4)).expect("saves");
     std::fs::write(snap_dir.join("0000000000000001-0000000000000009.snap"), b"\x08\x01\x12").expect("writes");
     storage.release(&snapshot(1, 3)).expect("releases");
@@ -81,7 +81,7 @@ fn a_storage_starts_at_the_newest_snapshot_that_its_log_knows() {
     storage.close().expect("closes");
 }
 
-/// Old snapshots go, the newest stay; unfinished ones are removed by loading.
+/// `purge` removes old snapshots and keeps the newest ones. `load` removes unfinished ones.
 #[test]
 fn old_snapshots_are_purged() {
     let scratch = Scratch::new();
@@ -97,9 +97,9 @@ fn old_snapshots_are_purged() {
     assert!(snapshotter.syncs().to_string().contains("etcd_snap_fsync_duration_seconds_count 8"));
 }
 
-/// Story: a directory with the name of a snapshot stopped a member, a link did, and both stood for snapshots that are kept.
+/// Story: a directory or a link with the name of a snapshot stopped a member. Also, `purge` counted it as a snapshot to keep.
 #[test]
-fn what_is_no_snapshot_is_passed_over() {
+fn files_that_are_not_snapshots_are_skipped() {
     let scratch = Scratch::new();
     let dir = scratch.wal();
     let snapshotter = Snapshotter::new(OsFs, &dir);
@@ -110,9 +110,9 @@ fn what_is_no_snapshot_is_passed_over() {
     std::fs::create_dir(&directory).expect("a directory");
     std::os::unix::fs::symlink("0000000000000001-0000000000000002.snap", &link).expect("a link");
     let own = dir.join("before-the-upgrade.snap");
-    std::fs::write(&own, b"somebody's").expect("writes");
+    std::fs::write(&own, b"foreign").expect("writes");
     assert_eq!(snapshotter.purge(3).expect("purges").len(), 1);
-    assert!(own.exists(), "etcd would have removed it in time");
+    assert!(own.exists(), "etcd would have purged it");
     assert_eq!(snapshotter.load().expect("loads"), Some(snapshot(1, 4)));
     assert!(directory.is_dir() && link.is_symlink());
 }

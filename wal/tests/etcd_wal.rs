@@ -1,4 +1,4 @@
-//! etcd's own tests of its log, as ours, and the places where ours is to do better.
+//! etcd's own tests of its WAL, run on ours, and cases where ours does better.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,22 @@ mod scratch;
 
 use scratch::{Scratch, ZERO, entries, entry, etcd_error, options, state};
 
-/// `TestNew`, and what must not be replaced.
+/// `TestNew`. A second create is refused.
 #[test]
-fn a_new_log_has_three_records_and_is_not_made_twice() {
+fn a_log_is_created_only_once() {
     let scratch = Scratch::new();
     std::fs::create_dir_all(scratch.root.path().join("wal.tmp")).expect("a leftover");
     std::fs::write(scratch.root.path().join("wal.tmp/garbage"), b"x").expect("a leftover");
     scratch.create().close().expect("closes");
     assert_eq!(scratch.names(), ["0000000000000000-0000000000000000.wal"]);
     assert!(!scratch.root.path().join("wal.tmp").exists());
-    let again = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("a log is there");
+    let again = Wal::create(OsFs, &scratch.wal(), None, options()).expect_err("a log exists");
     assert_eq!(*etcd_error(&again), EtcdError::Exists);
 }
 
-/// etcd removes whatever is in the directory.
+/// etcd removes all files of the directory. Ours refuses it.
 #[test]
-fn creating_a_log_removes_nobodys_files() {
+fn creating_a_log_removes_no_foreign_files() {
     let scratch = Scratch::new();
     std::fs::create_dir_all(scratch.wal()).expect("a directory");
     std::fs::write(scratch.wal().join("precious"), b"x").expect("a file");
@@ -66,9 +66,9 @@ fn cuts_carry_metadata_and_state() {
     wal.close().expect("closes");
 }
 
-/// `TestSaveWithCut`: segments are read alone and together.
+/// `TestSaveWithCut`.
 #[test]
-fn segments_end_by_themselves() {
+fn segments_roll_at_their_size() {
     let scratch = Scratch::new();
     let mut wal = Wal::create(OsFs, &scratch.wal(), None, options().segment_bytes(2048)).expect("creates");
     for index in 1..=60 {
@@ -81,12 +81,12 @@ fn segments_end_by_themselves() {
     assert_eq!(contents.state, state(59));
 }
 
-/// `TestOpenAtIndex`, `TestRecoverAfterCut`: the front may be gone, if the snapshot is known.
+/// `TestOpenAtIndex`, `TestRecoverAfterCut`: segments before the snapshot may be gone.
 #[test]
-fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
+fn a_log_opens_at_any_snapshot_with_its_segments() {
     let scratch = Scratch::new();
     assert!(matches!(
-        etcd_error(&scratch.open(&ZERO).expect_err("nothing there")),
+        etcd_error(&scratch.open(&ZERO).expect_err("there is no segment")),
         EtcdError::SegmentMissing { .. }
     ));
     let mut wal = scratch.create();
@@ -100,7 +100,7 @@ fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
         for name in scratch.names().iter().take(gone) {
             std::fs::remove_file(scratch.wal().join(name)).expect("removes");
         }
-        // The first that is left begins at 5.
+        // The first remaining segment begins at 5.
         let first = if gone > 0 { 5 } else { 0 };
         for index in 0..=10u64 {
             let start = SnapshotRecord::new(index, u64::from(index > 0));
@@ -122,14 +122,14 @@ fn a_log_opens_at_any_snapshot_whose_segments_are_there() {
 
 /// `TestOpenAtUncommittedIndex`, `TestOpenForRead`, `TestOpenWithMaxIndex`.
 #[test]
-fn odd_logs_are_read_or_refused() {
+fn unusual_logs_are_read_or_refused() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     wal.save(&state(0), &[]).expect("saves");
     wal.save(&HardState::default(), &entries(1..=1)).expect("saves");
-    // A reader beside the writer, who holds the locks.
+    // The writer holds the locks, but a reader needs none.
     assert_eq!(read(&OsFs, &scratch.wal(), &ZERO).expect("reads").entries.len(), 1);
-    let second = Wal::open(OsFs, &scratch.wal(), &ZERO, options()).expect_err("is held");
+    let second = Wal::open(OsFs, &scratch.wal(), &ZERO, options()).expect_err("is locked");
     assert!(matches!(second.kind(), ErrorKind::InUse));
     wal.save(&HardState::default(), &[entry(u64::MAX, 3)]).expect("saves");
     wal.close().expect("closes");
@@ -139,10 +139,10 @@ fn odd_logs_are_read_or_refused() {
     ));
 }
 
-/// Story: a second owner was refused, but not before it had tidied up: it removed the snapshot that the first was writing,
-/// and that one stopped.
+/// Story: a second process opened a member that was in use. It was refused, but only after it had removed the unfinished
+/// snapshot of the first process, which then stopped.
 #[test]
-fn who_is_refused_has_changed_nothing() {
+fn a_refused_open_changes_nothing() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     wal.save(&state(0), &entries(1..=3)).expect("saves");
@@ -154,17 +154,17 @@ fn who_is_refused_has_changed_nothing() {
         std::fs::write(snap.join(name), b"half of it").expect("writes");
     }
     let open = || DiskStorage::open(OsFs, &scratch.wal(), &snap, options()).map(drop);
-    assert!(matches!(open().expect_err("is held").kind(), ErrorKind::InUse));
+    assert!(matches!(open().expect_err("is locked").kind(), ErrorKind::InUse));
     let there = OsFs.list(&snap).expect("lists");
     assert_eq!(there, names);
     wal.close().expect("closes");
-    open().expect("opens, and tidies up");
+    open().expect("opens and cleans up");
     assert_ne!(OsFs.list(&snap).expect("lists"), there);
 }
 
 /// `TestReleaseLockTo`.
 #[test]
-fn released_segments_may_be_purged_and_others_not() {
+fn only_released_segments_are_purged() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     for index in 1..=10 {
@@ -183,9 +183,9 @@ fn released_segments_may_be_purged_and_others_not() {
     wal.close().expect("closes");
 }
 
-/// Story: a member is restarted, takes entries in without a new state, begins a segment, makes a snapshot and purges what
-/// is before it. etcd does not carry the state over the restart, so that no segment is left that has one: the member
-/// forgets its term and vote.
+/// Story: a member restarts, saves entries without a new state, rolls, saves a snapshot and purges the segments before it.
+/// After a restart etcd does not write the old state into a new segment. So no remaining segment has a state, and the member
+/// loses its term and vote.
 #[test]
 fn the_last_hard_state_is_never_purged() {
     let scratch = Scratch::new();
@@ -207,9 +207,9 @@ fn the_last_hard_state_is_never_purged() {
     assert_eq!(contents.state, HardState { term: 7, vote: 2, commit: 2 });
 }
 
-/// `TestOpenOnTornWrite`: an entry in the midst was never written, and what is written over the rest is shorter.
+/// `TestOpenOnTornWrite`: an entry in the middle is lost, and shorter entries overwrite the rest.
 #[test]
-fn what_is_written_over_a_torn_tail_meets_no_stale_record() {
+fn no_stale_record_follows_an_overwritten_tail() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     for index in 1..=10 {
@@ -234,7 +234,7 @@ fn what_is_written_over_a_torn_tail_meets_no_stale_record() {
 
 /// `TestTailWriteNoSlackSpace`.
 #[test]
-fn what_is_appended_to_a_file_without_space_is_read_back() {
+fn appends_to_a_file_without_space_are_read_back() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     for index in 1..=5 {
@@ -243,7 +243,7 @@ fn what_is_appended_to_a_file_without_space_is_read_back() {
     wal.close().expect("closes");
     let bytes = std::fs::read(scratch.last()).expect("reads");
     let end = bytes.iter().rposition(|&byte| byte != 0).expect("not empty") + 1;
-    // No space behind the last record.
+    // No preallocated space after the last record.
     std::fs::write(scratch.last(), &bytes[..end.next_multiple_of(8)]).expect("cuts");
     let (mut wal, contents) = scratch.open(&ZERO).expect("opens");
     assert_eq!(contents.entries.len(), 5);
@@ -256,7 +256,7 @@ fn what_is_appended_to_a_file_without_space_is_read_back() {
 
 /// `TestRepairTruncate`, `TestRepairWriteTearLast`, `TestRepairWriteTearMiddle`.
 #[test]
-fn repair_cuts_what_is_torn_and_no_more() {
+fn repair_cuts_only_the_torn_tail() {
     type Tear = fn(&Path);
     let cut_4: Tear = |path| {
         let bytes = std::fs::read(path).expect("reads");
@@ -305,10 +305,10 @@ fn repair_cuts_what_is_torn_and_no_more() {
     assert!(repair(&OsFs, Path::new("/nonexistent/wal")).is_err());
 }
 
-/// Story: on a full disk a repair left a part of the copy, had removed the copy of the one before, and did not touch the
-/// segment that waited beside, which has more space than the copy takes.
+/// Story: on a full disk, a repair left an incomplete copy of the segment and had removed the copy of the previous repair. It
+/// did not free the preallocated file of the next segment, although that has enough space for the copy.
 #[test]
-fn a_repair_on_a_full_disk_leaves_nothing_and_takes_what_waits() {
+fn a_repair_on_a_full_disk_uses_preallocated_space() {
     let (fs, dir) = (SimFs::default(), Path::new("/m/wal"));
     let mut wal = Wal::create(fs.clone(), dir, None, options()).expect("creates");
     wal.save(&state(1), &entries(1..=50)).expect("saves");
@@ -326,8 +326,8 @@ fn a_repair_on_a_full_disk_leaves_nothing_and_takes_what_waits() {
     assert!(repair(&fs, dir).expect_err("no space").is_full());
     assert_eq!(fs.snapshot(), before);
     fs.set_space(Some(70_000));
-    let waiting = fs.create_new(&dir.join("0.tmp")).expect("creates");
-    waiting.allocate(0..64 << 10).expect("allocates");
+    let preallocated = fs.create_new(&dir.join("0.tmp")).expect("creates");
+    preallocated.allocate(0..64 << 10).expect("allocates");
     let report = repair(&fs, dir).expect("repairs").expect("is torn");
     assert_eq!(report.copy.as_ref(), Some(&copy));
     assert!(fs.read(&copy).expect("reads") == torn);
@@ -336,7 +336,7 @@ fn a_repair_on_a_full_disk_leaves_nothing_and_takes_what_waits() {
 
 /// `TestCreateFailFromNoSpaceLeft`.
 #[test]
-fn a_log_is_not_made_on_a_full_disk() {
+fn a_log_is_not_created_on_a_full_disk() {
     let fs = SimFs::default();
     fs.set_space(Some(30_000));
     let create = || Wal::create(fs.clone(), Path::new("/w"), None, options());
@@ -346,7 +346,7 @@ fn a_log_is_not_made_on_a_full_disk() {
     create().expect("creates").close().expect("closes");
 }
 
-/// etcd counts what it writes when it encodes it and again when it flushes it.
+/// etcd counts bytes twice: when it encodes them and when it flushes them.
 #[test]
 fn bytes_written_are_counted_once() {
     let scratch = Scratch::new();
@@ -365,8 +365,8 @@ fn bytes_written_are_counted_once() {
     assert_eq!(names.into_iter().map(end_of).sum::<u64>(), written);
 }
 
-/// Story: a crash in the midst of a cut leaves `0.tmp`. etcd reuses it with what is in it; the next segment then has
-/// stale bytes behind its head, and the directory cannot be read any more.
+/// Story: a crash during a cut leaves `0.tmp`. etcd reuses that file with its content. The next segment then has stale bytes
+/// after its head, and the directory cannot be read.
 #[test]
 fn leftovers_of_a_cut_are_not_reused() {
     let scratch = Scratch::new();
@@ -380,15 +380,15 @@ fn leftovers_of_a_cut_are_not_reused() {
     assert!(!scratch.wal().join("0.tmp").exists());
 }
 
-/// etcd 3.4 writes an entry of 10 MiB and cannot read it back; later versions read it.
+/// etcd 3.4 writes an entry of 10 MiB but cannot read it back; later versions can. Ours refuses to write it, and reads it.
 #[test]
-fn an_entry_that_could_not_be_read_is_refused_and_one_that_is_there_is_read() {
+fn an_entry_that_etcd_cannot_read_is_refused() {
     let scratch = Scratch::new();
     let mut wal = scratch.create();
     let large = entry(1, 10 << 20);
     let error = wal.save(&HardState::default(), std::slice::from_ref(&large)).expect_err("refused");
     assert!(matches!(error.kind(), ErrorKind::TooLarge { .. }), "{error}");
-    wal.save(&HardState::default(), &entries(1..=1)).expect("the log is in order");
+    wal.save(&HardState::default(), &entries(1..=1)).expect("saves");
     wal.close().expect("closes");
     let mut generous = options();
     generous.record_bytes_max = 1 << 30;
@@ -399,7 +399,7 @@ fn an_entry_that_could_not_be_read_is_refused_and_one_that_is_there_is_read() {
     assert_eq!(scratch.open(&ZERO).expect("reads").1.entries[1].data, large.data);
 }
 
-/// After a failed sync nothing is acknowledged any more, whatever the next one says.
+/// After a failed sync the log acknowledges nothing, even if the next sync would succeed.
 #[test]
 fn a_log_stops_at_the_first_failed_sync() {
     let fs = SimFs::default();
@@ -409,13 +409,13 @@ fn a_log_stops_at_the_first_failed_sync() {
     fs.fail_at(fs.operations() + 2, Fault::Io);
     let error = wal.save(&state(0), &entries(1..=1)).expect_err("the sync failed");
     assert!(matches!(error.kind(), ErrorKind::Io { operation: "sync", .. }), "{error}");
-    let error = wal.save(&state(1), &entries(2..=2)).expect_err("stopped");
+    let error = wal.save(&state(1), &entries(2..=2)).expect_err("the log has stopped");
     assert!(matches!(error.kind(), ErrorKind::Poisoned(_)));
 }
 
-/// `TestCleanupWAL`: the next start removes a log that was not completely created.
+/// `TestCleanupWAL`: a failed create removes its files, and the next create succeeds.
 #[test]
-fn a_half_made_log_is_removed() {
+fn a_failed_create_removes_its_files() {
     let fs = SimFs::default();
     let sync = options().segment_bytes(4096);
     drop(Wal::create(fs.clone(), Path::new("/data/w"), None, sync).expect("creates"));
@@ -425,5 +425,5 @@ fn a_half_made_log_is_removed() {
     fs.fail_at(rename + 1, Fault::Io);
     Wal::create(fs.clone(), Path::new("/data/w"), None, sync).expect_err("the directory was not synced");
     assert!(fs.snapshot().is_empty(), "{:?}", fs.snapshot().keys());
-    drop(Wal::create(fs, Path::new("/data/w"), None, sync).expect("creates now"));
+    drop(Wal::create(fs, Path::new("/data/w"), None, sync).expect("creates"));
 }

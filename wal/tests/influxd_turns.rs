@@ -178,9 +178,9 @@ impl World {
     fn ours<L: Log<Fs = SimFs>>(&mut self) {
         let groups: Vec<u32> = (0..2 + self.dice.below(5)).map(|_| 1 + self.dice.below(5) as u32).collect();
         settle(&self.fs);
-        let whole = self.fs.kill();
-        self.append::<L>(&whole, &groups);
-        let stop = 1 + self.dice.below(whole.operations() + 10);
+        let complete = self.fs.kill();
+        self.append::<L>(&complete, &groups);
+        let stop = 1 + self.dice.below(complete.operations() + 10);
         let fs = self.fs.kill();
         fs.stop_at(stop);
         let (opened, acknowledged) = self.append::<L>(&fs, &groups);

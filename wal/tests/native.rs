@@ -133,11 +133,11 @@ fn a_segment_matches_the_picture_of_its_format() {
 
 #[test]
 fn a_cut_segment_gives_the_records_before_the_cut() {
-    let whole = closed();
-    let (_, all, _) = open(&with(&whole), RecoveryMode::Strict).expect("opens");
+    let intact = closed();
+    let (_, all, _) = open(&with(&intact), RecoveryMode::Strict).expect("opens");
     assert_eq!(all.len(), 9);
-    for len in 0..whole.len() {
-        let sim = with(&whole[..len]);
+    for len in 0..intact.len() {
+        let sim = with(&intact[..len]);
         let (log, seen, _) = open(&sim, RecoveryMode::Strict).expect("a torn tail");
         assert_eq!(seen, all[..seen.len()], "cut at {len}");
         let next = all.get(seen.len()).map_or(u64::MAX, |(end, ..)| end.0 & 0xffff_ffff);
@@ -150,15 +150,15 @@ fn a_cut_segment_gives_the_records_before_the_cut() {
 
 #[test]
 fn a_bit_flip_gives_no_other_record() {
-    let whole = closed();
-    let (_, all, _) = open(&with(&whole), RecoveryMode::Strict).expect("opens");
-    for (at, bit) in (0..whole.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-        let mut bytes = whole.clone();
+    let intact = closed();
+    let (_, all, _) = open(&with(&intact), RecoveryMode::Strict).expect("opens");
+    for (at, bit) in (0..intact.len()).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
+        let mut bytes = intact.clone();
         bytes[at] ^= 1 << bit;
         match open(&with(&bytes), RecoveryMode::Strict) {
             // A valid record follows every group, so only the record at the end can look torn.
             Ok((_, seen, recovery)) => {
-                assert!(seen == all && at >= whole.len() - RECORD_BYTES, "byte {at} bit {bit}");
+                assert!(seen == all && at >= intact.len() - RECORD_BYTES, "byte {at} bit {bit}");
                 assert_eq!(recovery.gaps.len(), 1);
             }
             Err(error) => {
@@ -174,11 +174,11 @@ fn a_bit_flip_gives_no_other_record() {
 
 #[test]
 fn any_bytes_are_read_or_refused() {
-    let whole = closed();
+    let intact = closed();
     for seed in 0..200u64 {
         let mut bytes = noise(seed, (seed * 13 % 900) as usize);
         if seed % 2 == 0 {
-            bytes.splice(0..bytes.len().min(HEAD_BYTES), whole[..HEAD_BYTES].iter().copied());
+            bytes.splice(0..bytes.len().min(HEAD_BYTES), intact[..HEAD_BYTES].iter().copied());
         }
         for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
             if let Ok((_, seen, _)) = open(&with(&bytes), mode) {

@@ -67,9 +67,9 @@ fn refuses(sim: &SimFs, first: u64, last: u64, path: &Path) {
 /// snapshot made the loss permanent.
 #[test]
 fn a_segment_that_lost_its_records_is_detected() {
-    let whole = five();
+    let complete = five();
     for (number, (what, lose)) in (1..5).flat_map(|number| WAYS.map(|loss| (number, loss))) {
-        let mut lost = whole.clone();
+        let mut lost = complete.clone();
         lose(&mut lost, &segment(number));
         let first = u64::from(number - 1) * 3;
         refuses(&disk_with(&lost), first, first + 2, &segment(number + 1));
@@ -131,10 +131,10 @@ fn the_newest_segment_may_be_empty() {
 /// A copy of a segment under another number has the wrong head. A segment of another log repeats record numbers.
 #[test]
 fn a_segment_of_another_log_is_refused() {
-    let whole = five();
-    let mut copied = whole.clone();
-    copied.insert(segment(9), whole[&segment(3)].clone());
-    let mut repeated = whole.clone();
+    let complete = five();
+    let mut copied = complete.clone();
+    copied.insert(segment(9), complete[&segment(3)].clone());
+    let mut repeated = complete.clone();
     let sim = SimFs::default();
     for _ in 0..2 {
         let (log, ..) = open(&sim, RecoveryMode::Strict).expect("opens");
@@ -152,7 +152,7 @@ fn a_segment_of_another_log_is_refused() {
         assert_eq!(recovery.gaps[0].path, segment(bad));
     }
     // This is also detected as corruption, not a torn tail, if the file is read alone.
-    let sim = disk_with(&Files::from([(segment(9), whole[&segment(3)].clone())]));
+    let sim = disk_with(&Files::from([(segment(9), complete[&segment(3)].clone())]));
     let recovery = replay_segment(&sim, &segment(9), ReplayMode::InfluxDb, |_| Ok(())).expect("reads");
     assert!(recovery.records == 0 && recovery.gaps[0].kind != GapKind::TornTail, "{recovery:?}");
 }
@@ -234,10 +234,10 @@ fn script(sim: &SimFs, from: u64) -> Vec<u64> {
 /// of the first process are not durable yet when the second one writes to the renamed files.
 #[test]
 fn a_power_cut_after_a_kill_makes_no_record_missing() {
-    let whole = SimFs::default();
-    drop(script(&whole, 0));
-    drop(script(&whole, 5));
-    for died in 1..=whole.operations() {
+    let complete = SimFs::default();
+    drop(script(&complete, 0));
+    drop(script(&complete, 5));
+    for died in 1..=complete.operations() {
         let sim = SimFs::default();
         sim.stop_at(died);
         drop(script(&sim, 0));
@@ -267,9 +267,9 @@ fn a_power_cut_after_a_kill_makes_no_record_missing() {
 /// A fault during a truncation leaves the records there or truncated.
 #[test]
 fn a_fault_while_truncating_makes_no_record_missing() {
-    let whole = disk_with(&five());
-    drop(script(&whole, 15));
-    for (at, fault) in (1..=whole.operations()).flat_map(|at| [(at, Fault::Io), (at, Fault::Full)]) {
+    let complete = disk_with(&five());
+    drop(script(&complete, 15));
+    for (at, fault) in (1..=complete.operations()).flat_map(|at| [(at, Fault::Io), (at, Fault::Full)]) {
         let sim = disk_with(&five());
         sim.fail_at(at, fault);
         drop(script(&sim, 15));
@@ -283,11 +283,11 @@ fn a_fault_while_truncating_makes_no_record_missing() {
 /// Checks `a_power_cut_after_a_kill_makes_no_record_missing`: it detects every missing sync of an open after a kill.
 #[test]
 fn a_missing_sync_of_an_open_is_detected() {
-    let whole = SimFs::default();
-    drop(script(&whole, 0));
-    drop(script(&whole, 5));
+    let complete = SimFs::default();
+    drop(script(&complete, 0));
+    drop(script(&complete, 5));
     let (mut seen, mut detected) = (Vec::new(), Vec::new());
-    for died in 1..=whole.operations() {
+    for died in 1..=complete.operations() {
         let sim = SimFs::default();
         sim.stop_at(died);
         drop(script(&sim, 0));

@@ -90,9 +90,9 @@ fn second_process<L: Log<Fs = SimFs>>(fs: &SimFs) -> Confirmed {
 /// Every kind of sync of an open, with the operation before it, and whether some power cut shows that it is left out.
 fn syncs_of_opening<L: Log<Fs = SimFs>>() -> BTreeMap<(String, String), bool> {
     let mut kinds = BTreeMap::new();
-    let whole = SimFs::default();
-    first_process::<L>(&whole);
-    for died in 1..=whole.operations() + 1 {
+    let complete = SimFs::default();
+    first_process::<L>(&complete);
+    for died in 1..=complete.operations() + 1 {
         let fs = SimFs::default();
         fs.stop_at(died);
         first_process::<L>(&fs);

@@ -36,9 +36,9 @@ fn use_log<L: Log<Fs = SimFs>>(sim: &SimFs, mode: RecoveryMode) -> Result<usize>
 
 /// Tries each name for a file that is empty or has the content of a real segment.
 fn any_name<L: Log<Fs = SimFs>>(real: &str, names: &[String]) {
-    let whole = SimFs::default();
-    use_log::<L>(&whole, RecoveryMode::Strict).expect("works");
-    let files = whole.snapshot();
+    let complete = SimFs::default();
+    use_log::<L>(&complete, RecoveryMode::Strict).expect("works");
+    let files = complete.snapshot();
     let last = files.keys().rfind(|path| path.extension() == Some(real.as_ref())).expect("a segment").clone();
     for name in names {
         for (content, beside) in

@@ -55,14 +55,14 @@ fn with(fs: &SimFs, path: &Path, bytes: &[u8]) -> SimFs {
 
 /// Repairs the first segment with a flipped bit at each byte.
 fn sweep<L: Log<Fs = SimFs>>(first: &str) {
-    let whole = two_segments::<L>();
+    let intact = two_segments::<L>();
     let path = Path::new(DIR).join(first);
-    let good = whole.read(&path).expect("exists");
+    let good = intact.read(&path).expect("exists");
     let mut repaired = 0;
     for at in 0..good.len() {
         let mut bytes = good.clone();
         bytes[at] ^= 1 << (at % 8);
-        let fs = with(&whole, &path, &bytes);
+        let fs = with(&intact, &path, &bytes);
         let Ok((log, wanted)) = open::<L>(&fs.kill(), RecoveryMode::Salvage) else { continue };
         drop(log);
         let before = fs.snapshot();
@@ -95,11 +95,11 @@ fn native_segments_are_repaired_at_any_byte() {
 /// A crash at any operation of a repair leaves the segment repaired or as it was, and the repair can be repeated.
 #[test]
 fn a_crash_in_a_repair_loses_nothing() {
-    let whole = two_segments::<FileLog<SimFs>>();
+    let intact = two_segments::<FileLog<SimFs>>();
     let path = Path::new(DIR).join("_00001.wal");
-    let mut bytes = whole.read(&path).expect("exists");
+    let mut bytes = intact.read(&path).expect("exists");
     bytes[60] ^= 4;
-    let corrupt = with(&whole, &path, &bytes);
+    let corrupt = with(&intact, &path, &bytes);
     let (log, wanted) = open::<FileLog<SimFs>>(&corrupt.kill(), RecoveryMode::Salvage).expect("opens");
     drop(log);
     let run = corrupt.kill();
@@ -288,17 +288,17 @@ fn repair_accepts_a_missing_segment() {
 /// Story: one flipped bit in its head lost a segment, although all its records passed their checks.
 #[test]
 fn a_corrupt_head_loses_no_record() {
-    let whole = two_segments::<NativeLog<SimFs>>();
-    let (log, wanted) = open::<NativeLog<SimFs>>(&whole.kill(), RecoveryMode::Strict).expect("opens");
+    let intact = two_segments::<NativeLog<SimFs>>();
+    let (log, wanted) = open::<NativeLog<SimFs>>(&intact.kill(), RecoveryMode::Strict).expect("opens");
     drop(log);
     let signature = 8..16;
     for name in ["00000001.tlog", "00000002.tlog"] {
         let path = Path::new(DIR).join(name);
-        let good = whole.read(&path).expect("exists");
+        let good = intact.read(&path).expect("exists");
         for at in (0..tsmith_wal::native::HEAD_BYTES).filter(|at| !signature.contains(at)) {
             let mut bytes = good.clone();
             bytes[at] ^= 4;
-            let fs = with(&whole, &path, &bytes);
+            let fs = with(&intact, &path, &bytes);
             assert_eq!(repair(&fs, Path::new(DIR), None, false).expect("repairs").len(), 1);
             let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
             drop(log);
@@ -306,7 +306,7 @@ fn a_corrupt_head_loses_no_record() {
         }
         // A copy of the other segment is not corrupt, but its records must not be replayed twice.
         let other = if name.starts_with("00000001") { "00000002.tlog" } else { "00000001.tlog" };
-        let fs = with(&whole, &path, &whole.read(&Path::new(DIR).join(other)).expect("exists"));
+        let fs = with(&intact, &path, &intact.read(&Path::new(DIR).join(other)).expect("exists"));
         let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Salvage).expect("opens");
         drop(log);
         assert!(seen.len() < wanted.len(), "{name}");
@@ -318,8 +318,8 @@ fn a_corrupt_head_loses_no_record() {
 #[test]
 fn a_corrupt_head_of_the_only_segment_is_repaired() {
     for truncated in [false, true] {
-        let whole = two_segments::<NativeLog<SimFs>>();
-        let (log, _) = open::<NativeLog<SimFs>>(&whole, RecoveryMode::Strict).expect("opens");
+        let intact = two_segments::<NativeLog<SimFs>>();
+        let (log, _) = open::<NativeLog<SimFs>>(&intact, RecoveryMode::Strict).expect("opens");
         let cut = log.cut().expect("cuts");
         if truncated {
             log.truncate_front(cut).expect("truncates");
@@ -331,17 +331,17 @@ fn a_corrupt_head_of_the_only_segment_is_repaired() {
         log.close().expect("closes");
         // Without truncation it is the newest of several.
         let path = Path::new(DIR).join("00000003.tlog");
-        let (log, wanted) = open::<NativeLog<SimFs>>(&whole.kill(), RecoveryMode::Strict).expect("opens");
+        let (log, wanted) = open::<NativeLog<SimFs>>(&intact.kill(), RecoveryMode::Strict).expect("opens");
         drop(log);
-        let segments = whole.list(Path::new(DIR)).expect("lists");
+        let segments = intact.list(Path::new(DIR)).expect("lists");
         let segments = segments.iter().filter(|name| tsmith_wal::is_segment(name)).count();
         assert_eq!(segments, if truncated { 1 } else { 3 });
-        let good = whole.read(&path).expect("exists");
+        let good = intact.read(&path).expect("exists");
         // All but the signature, which is part of every checksum.
         for at in (0..8).chain(16..tsmith_wal::native::HEAD_BYTES) {
             let mut bytes = good.clone();
             bytes[at] ^= 4;
-            let fs = with(&whole, &path, &bytes);
+            let fs = with(&intact, &path, &bytes);
             let done = repair(&fs, Path::new(DIR), None, false).expect("repairs");
             assert_eq!((done.len(), done[0].kept_records), (1, 5), "byte {at}");
             let (log, seen) = open::<NativeLog<SimFs>>(&fs, RecoveryMode::Strict).expect("opens");
@@ -359,16 +359,16 @@ fn a_corrupt_head_of_the_only_segment_is_repaired() {
 /// the repair, and their record numbers overlapped.
 #[test]
 fn repair_of_two_neighbours_keeps_their_sequence() {
-    let whole = two_segments::<NativeLog<SimFs>>();
-    let (log, _) = open::<NativeLog<SimFs>>(&whole, RecoveryMode::Strict).expect("opens");
+    let intact = two_segments::<NativeLog<SimFs>>();
+    let (log, _) = open::<NativeLog<SimFs>>(&intact, RecoveryMode::Strict).expect("opens");
     let at = log.append(Record::write(&noise(9, 30))).expect("appends");
     let _ = log.sync(at).expect("syncs");
     log.close().expect("closes");
     for name in ["00000001.tlog", "00000002.tlog"] {
         let path = Path::new(DIR).join(name);
-        let good = whole.read(&path).expect("exists");
+        let good = intact.read(&path).expect("exists");
         for len in (0..good.len()).step_by(3) {
-            let fs = with(&whole, &path, &good[..len]);
+            let fs = with(&intact, &path, &good[..len]);
             let (log, salvaged) = open::<NativeLog<SimFs>>(&fs.kill(), RecoveryMode::Salvage).expect("opens");
             drop(log);
             repair(&fs, Path::new(DIR), None, false).expect("repairs");

@@ -49,9 +49,9 @@ fn continue_after_errors<L: Log<Fs = SimFs>>(fs: &SimFs) -> Run {
 }
 
 fn fault_sweep<L: Log<Fs = SimFs>>(fault: Fault) {
-    let whole = SimFs::default();
-    assert_eq!(continue_after_errors::<L>(&whole).appended.len(), 24, "runs without faults");
-    for at in 1..=whole.operations() {
+    let complete = SimFs::default();
+    assert_eq!(continue_after_errors::<L>(&complete).appended.len(), 24, "runs without faults");
+    for at in 1..=complete.operations() {
         let fs = SimFs::default();
         fs.fail_at(at, fault);
         let run = continue_after_errors::<L>(&fs);
@@ -95,9 +95,9 @@ fn append_after_a_failure<L: Log<Fs = SimFs>>(fault: Fault) {
         let may_truncate = numbers.len() - 3;
         Ok((numbers, may_truncate))
     };
-    let whole = SimFs::default();
-    drop(script::<L>(&whole, Durability::Group));
-    for at in 1..=whole.operations() {
+    let complete = SimFs::default();
+    drop(script::<L>(&complete, Durability::Group));
+    for at in 1..=complete.operations() {
         let fs = SimFs::default();
         fs.fail_at(at, fault);
         drop(script::<L>(&fs, Durability::Group));
@@ -156,9 +156,9 @@ fn run_out_of_handles<L: Log<Fs = SimFs>>() {
         };
         Some((0..24).partition(put))
     };
-    let whole = SimFs::default();
-    assert_eq!(puts(&whole).expect("opens").0.len(), 24);
-    for at in 1..=whole.operations() {
+    let complete = SimFs::default();
+    assert_eq!(puts(&complete).expect("opens").0.len(), 24);
+    for at in 1..=complete.operations() {
         let fs = SimFs::default();
         fs.fail_at(at, Fault::NoHandle);
         let Some((kept, refused)) = puts(&fs) else { continue };
@@ -172,9 +172,9 @@ fn run_out_of_handles<L: Log<Fs = SimFs>>() {
 /// Story: the log `native` renamed a segment, had no file handle to sync the directory, and undid the rename. The file then
 /// became another segment. After a power cut it had both names, but its head was right for only one of them.
 fn power_cuts_after_a_missing_handle<L: Log<Fs = SimFs>>() {
-    let whole = SimFs::default();
-    continue_after_errors::<L>(&whole);
-    for at in (1..=whole.operations()).filter(|at| whole.operation(*at) == Some("sync_dir")) {
+    let complete = SimFs::default();
+    continue_after_errors::<L>(&complete);
+    for at in (1..=complete.operations()).filter(|at| complete.operation(*at) == Some("sync_dir")) {
         for stop in at + 1..=at + 25 {
             let fs = SimFs::default();
             fs.fail_at(at, Fault::NoHandle);
@@ -213,10 +213,10 @@ fn lose_an_earlier_record<L: Log<Fs = SimFs>>() {
     };
     for durability in [Durability::Each, Durability::Group, Durability::None] {
         for all in [All::Sync, All::Cut, All::Close] {
-            let whole = SimFs::default();
-            run(&whole, durability, all).expect("no fault");
+            let complete = SimFs::default();
+            run(&complete, durability, all).expect("no fault");
             for (at, fault) in
-                (1..=whole.operations()).flat_map(|at| [(at, Fault::Full), (at, Fault::NoHandle)])
+                (1..=complete.operations()).flat_map(|at| [(at, Fault::Full), (at, Fault::NoHandle)])
             {
                 let fs = SimFs::default();
                 fs.fail_at(at, fault);

@@ -15,11 +15,11 @@ use crate::support::is_sync;
 /// mark that distinguishes corruption from a torn write; `needed_syncs.rs` tests it. The other exception is the sync of a head
 /// before its segment grows; `a_missing_sync_before_growth_is_detected` tests it.
 fn every_sync_is_needed<L: Log<Fs = SimFs>>() {
-    let whole = SimFs::default();
-    let operations = script::<L>(&whole, Durability::Group).operations;
-    let name = |at: u64| whole.operation(at).unwrap_or("?");
+    let complete = SimFs::default();
+    let operations = script::<L>(&complete, Durability::Group).operations;
+    let name = |at: u64| complete.operation(at).unwrap_or("?");
     let syncs: Vec<u64> = (1..=operations)
-        .filter(|at| is_sync(name(*at)) && name(at - 1) != "set_len" && !before_growth(&whole, *at))
+        .filter(|at| is_sync(name(*at)) && name(at - 1) != "set_len" && !before_growth(&complete, *at))
         .collect();
     assert!(syncs.len() > 20, "the script syncs often");
     let kind = |at: u64| (name(at - 1).to_owned(), name(at).to_owned());
@@ -69,11 +69,12 @@ fn grow_after_the_head<L: Log<Fs = SimFs>>() {
         let (log, _) = opened.expect("opens");
         drop(log.append(Record::write(b"first")).and_then(|at| log.sync(at)));
     };
-    let whole = SimFs::default();
-    write(&whole);
+    let complete = SimFs::default();
+    write(&complete);
     let segment = Path::new(DIR).join("_00001.wal");
-    let head = whole.snapshot()[&segment][..23].to_vec();
-    let sync = (1..=whole.operations()).find(|at| before_growth(&whole, *at)).expect("a segment is created");
+    let head = complete.snapshot()[&segment][..23].to_vec();
+    let sync =
+        (1..=complete.operations()).find(|at| before_growth(&complete, *at)).expect("a segment is created");
     for ignored in [false, true] {
         let lost = |seed| {
             let fs = SimFs::default();

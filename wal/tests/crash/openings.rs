@@ -13,15 +13,15 @@ fn put<L: Log>(log: &L, number: u32) -> tsmith_wal::Result<()> {
 /// Opens the log with a fault at each operation of the open. Then opens it without a fault, appends a record and cuts the
 /// power. The log must hold its earlier records and the new one.
 fn failing_opens<L: Log<Fs = SimFs>>(image: &SimFs, what: &str) {
-    let whole = image.kill();
-    let (log, mut numbers) = recover::<L>(&whole).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let complete = image.kill();
+    let (log, mut numbers) = recover::<L>(&complete).unwrap_or_else(|error| panic!("{what}: {error}"));
     drop(log);
-    let operations = whole.operations();
+    let operations = complete.operations();
     numbers.push(1000);
     for fault in [Fault::Io, Fault::Full, Fault::NoHandle] {
         for at in 1..=operations {
             let what =
-                format!("{what}, {fault:?} at {at} of the open ({})", whole.operation(at).unwrap_or("?"));
+                format!("{what}, {fault:?} at {at} of the open ({})", complete.operation(at).unwrap_or("?"));
             let fs = image.kill();
             fs.fail_at(at, fault);
             drop(recover::<L>(&fs));
@@ -39,9 +39,9 @@ fn failing_opens<L: Log<Fs = SimFs>>(image: &SimFs, what: &str) {
 }
 
 fn every_failing_open<L: Log<Fs = SimFs>>() {
-    let whole = SimFs::default();
-    script::<L>(&whole, Durability::None);
-    for stop in (1..=whole.operations() + 1).step_by(5) {
+    let complete = SimFs::default();
+    script::<L>(&complete, Durability::None);
+    for stop in (1..=complete.operations() + 1).step_by(5) {
         let fs = SimFs::default();
         fs.stop_at(stop);
         script::<L>(&fs, Durability::None);

@@ -45,10 +45,10 @@ fn recover_again<L: Log<Fs = SimFs>>(image: &SimFs, seed: u64, first: &[u32]) ->
 }
 
 fn sweep<L: Log<Fs = SimFs>>(durability: Durability) {
-    let whole = SimFs::default();
-    let run = script::<L>(&whole, durability);
+    let complete = SimFs::default();
+    let run = script::<L>(&complete, durability);
     assert_eq!(run.appended.len(), 26, "the script runs without faults");
-    for stop in 1..=whole.operations() + 1 {
+    for stop in 1..=complete.operations() + 1 {
         let fs = SimFs::default();
         fs.stop_at(stop);
         let run = script::<L>(&fs, durability);
@@ -59,7 +59,7 @@ fn sweep<L: Log<Fs = SimFs>>(durability: Durability) {
                 run.check(&recovered)?;
                 recover_again::<L>(&image, seed, &recovered)
             });
-            let name = whole.operation(stop).unwrap_or("end");
+            let name = complete.operation(stop).unwrap_or("end");
             checked
                 .unwrap_or_else(|error| panic!("{durability:?}, stop {stop} ({name}), seed {seed}: {error}"));
         }
@@ -86,10 +86,10 @@ of_every_log! {
 fn sweep_without_preallocation<L: Log<Fs = SimFs>>() {
     let options = || options(Durability::Group).preallocate(false);
     let script = |fs: &SimFs| -> Run { script_of::<L>(fs, options(), true) };
-    let whole = SimFs::default();
-    assert_eq!(script(&whole).appended.len(), 26, "the script runs without faults");
-    assert!((1..=whole.operations()).all(|at| whole.operation(at) != Some("allocate")));
-    for stop in 1..=whole.operations() + 1 {
+    let complete = SimFs::default();
+    assert_eq!(script(&complete).appended.len(), 26, "the script runs without faults");
+    assert!((1..=complete.operations()).all(|at| complete.operation(at) != Some("allocate")));
+    for stop in 1..=complete.operations() + 1 {
         let fs = SimFs::default();
         fs.stop_at(stop);
         let run = script(&fs);
@@ -123,9 +123,9 @@ fn sweep_of_long_segments<L: Log<Fs = SimFs>>() {
         }
         Ok(confirmed)
     };
-    let whole = SimFs::default();
-    assert_eq!(script(&whole).expect("no fault"), [0, 1]);
-    for stop in 1..=whole.operations() + 1 {
+    let complete = SimFs::default();
+    assert_eq!(script(&complete).expect("no fault"), [0, 1]);
+    for stop in 1..=complete.operations() + 1 {
         let fs = SimFs::default();
         fs.stop_at(stop);
         let confirmed = script(&fs).unwrap_or_default();
@@ -149,9 +149,9 @@ fn a_power_cut_at_a_segments_start_is_no_corruption() {
 /// another segment. Then a power cut left the old segment torn. Before a later segment this is corruption, so the log did not
 /// open. In the same way the next process took a directory for durable because it was there.
 fn power_cuts_after_a_kill<L: Log<Fs = SimFs>>() {
-    let whole = SimFs::default();
-    assert_eq!(append_more::<L>(&whole, 0..5).len(), 5);
-    for died in 1..=whole.operations() + 1 {
+    let complete = SimFs::default();
+    assert_eq!(append_more::<L>(&complete, 0..5).len(), 5);
+    for died in 1..=complete.operations() + 1 {
         let first = SimFs::default();
         first.stop_at(died);
         drop(append_more::<L>(&first, 0..5));
@@ -203,9 +203,9 @@ of_every_log! {
 /// one, also after a power cut. InfluxDB removes the empty segment and begins its own.
 #[test]
 fn the_last_segment_is_empty_for_influxdb() {
-    let whole = SimFs::default();
-    drop(script::<File>(&whole, Durability::Group));
-    for stop in 1..=whole.operations() {
+    let complete = SimFs::default();
+    drop(script::<File>(&complete, Durability::Group));
+    for stop in 1..=complete.operations() {
         let fs = SimFs::default();
         fs.stop_at(stop);
         drop(script::<File>(&fs, Durability::Group));

@@ -1,5 +1,5 @@
-// The real packages of etcd: on a directory of ours verify, load the snapshot, open, read, append; or `plan FILE DIR`,
-// which does to a new log what wal/examples/plan does to one of ours.
+// Runs etcd's packages. With `WAL_DIR SNAP_DIR` it verifies a directory of ours, loads the snapshot, opens and reads the log,
+// and appends an entry. With `plan FILE DIR` it runs a plan on a new log, as wal/examples/plan does with ours.
 package main
 
 import (

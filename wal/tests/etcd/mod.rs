@@ -1,4 +1,4 @@
-//! What the tests of the etcd storage share: the vectors, and directories as lists of files.
+//! Helpers for the tests against etcd: its vectors, and directories as lists of files.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -36,7 +36,7 @@ impl Vectors {
         dirs
     }
 
-    /// The plans of operations, whose resulting files are listed beside each.
+    /// The plans of operations. The list of resulting files is beside each plan.
     pub(crate) fn plans(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(self.root.join("plans")).expect("plans");
         let mut plans: Vec<_> = files.map(|file| file.expect("an entry").path()).collect();
@@ -83,7 +83,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Bytes as the vectors have them: in full up to a length, by their hash above.
+/// Bytes in the form of the vectors: in full up to `limit` bytes, above it as length and hash.
 pub(crate) fn brief(bytes: Option<&[u8]>, limit: usize) -> Value {
     match bytes {
         None => Value::Null,
@@ -107,7 +107,7 @@ pub(crate) fn tree(dir: &Path) -> Vec<(String, u64, String)> {
     files
 }
 
-/// The same from the vectors.
+/// The list of files in a line of the vectors, in the form of `tree`.
 pub(crate) fn listed(files: &Value) -> Vec<(String, u64, String)> {
     let file = |file: &Value| {
         let text = |name: &str| file[name].as_str().expect("text").to_owned();

@@ -1,4 +1,4 @@
-//! A log in a directory of its own, and what is put into it.
+//! A log in its own directory, and states, entries and snapshots for it.
 
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -74,7 +74,7 @@ pub(crate) fn state(commit: u64) -> HardState {
 pub(crate) fn etcd_error(error: &Error) -> &EtcdError {
     match error.kind() {
         ErrorKind::Etcd(error) => error,
-        other => panic!("no error: {other}"),
+        other => panic!("not an error of etcd's files: {other}"),
     }
 }
 

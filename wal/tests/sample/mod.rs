@@ -1,4 +1,4 @@
-//! The log that the damage of etcd's files is tried on.
+//! Entries and options for the crash and corruption tests of etcd's format.
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{Entry, EntryKind, WalOptions};
@@ -6,12 +6,12 @@ use tsmith_wal::testing::noise;
 
 pub(crate) const DIR: &str = "/m/wal";
 
-/// Segments of a page.
+/// Segments of one page.
 pub(crate) fn options() -> WalOptions {
     WalOptions::default().segment_bytes(4096)
 }
 
-/// The content is a function of index and term, so that whatever comes back can be checked.
+/// An entry whose content is a function of index and term, so that a test can check it after recovery.
 pub(crate) fn entry(term: u64, index: u64) -> Entry {
     let len = [3, 40, 700, 1300, 0, 150, 2600][index as usize % 7];
     let data = (!index.is_multiple_of(11)).then(|| Bytes::from(noise(index * 31 + term, len)));
