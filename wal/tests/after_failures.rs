@@ -17,8 +17,8 @@ fn open<L: Log<Fs = SimFs>>(sim: &SimFs, options: LogOptions) -> (L, usize) {
     (log, seen.len())
 }
 
-/// Story: with `Interval` and `None`, `sync` confirms a record as soon as it is written. Then a background sync failed and the
-/// log stopped. A later `sync` still confirmed the records that were lost.
+/// Story: with `Interval` and `None`, `sync` confirms a record as soon as it is written. Then a sync to disk failed and the log
+/// stopped. A later `sync` still confirmed the records that were lost.
 #[test]
 fn a_stopped_log_confirms_only_what_is_durable() {
     confirm_after_failure::<FileLog<SimFs>>();
@@ -34,7 +34,7 @@ fn confirm_after_failure<L: Log<Fs = SimFs>>() {
         let durable = log.append(Record::write(b"before a cut")).expect("appends");
         let _ = log.cut().expect("cuts");
         let written = log.append(Record::write(b"written")).expect("appends");
-        let _ = log.sync(written).expect("the operating system has it");
+        let _ = log.sync(written).expect("is written");
         // The first sync of the cut fails.
         let next = sim.operations() + 1;
         (next..next + 20).for_each(|number| sim.fail_at(number, Fault::Io));
@@ -80,7 +80,7 @@ fn reopen_after_failure<L: Log<Fs = SimFs>>() {
     }
 }
 
-/// If the entry of a new directory could not be made durable, the next open does not rely on it.
+/// If the entry of a new directory is not durable because a sync failed, the next open makes it durable.
 #[test]
 fn a_directory_is_durable_or_recreated() {
     for fault in 1..=4 {
