@@ -5,11 +5,13 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{Scratch, content, export, flip, points, run, sample, segments};
-use tsmith_engine::{BatchBuilder, TimeRange, Value};
+use support::{
+    Scratch, append_payloads, content, export, flip, points, run, sample, segments, write_payload,
+};
+use tsmith_engine::{TimeRange, Value};
 use tsmith_tsm::{MEMBER_OPEN_AT, Tombstone, TombstoneFile, TombstoneWrite, member_open_mark};
+use tsmith_wal::FileLog;
 use tsmith_wal::fs::{Fs, OsFs};
-use tsmith_wal::{FileLog, Log, LogOptions, Record, entry};
 
 /// A directory with tombstones, a log, and a file with several blocks per key.
 fn directory(scratch: &Scratch) -> std::path::PathBuf {
@@ -275,21 +277,11 @@ fn a_log_with_two_types_is_repaired() {
     let scratch = Scratch::new();
     let dir = scratch.path("d");
     let log = dir.join("wal");
-    let (wal, _) = FileLog::open(OsFs, &log, LogOptions::default(), |_, _| Ok(())).expect("opens");
     let types = [Value::Float(0.5), Value::Integer(1), Value::Float(1.5)];
-    for (time, value) in (1..).zip(types) {
-        let mut builder = BatchBuilder::new();
-        for (series, value) in [("cpu", value), ("mem", Value::Boolean(true))] {
-            builder.begin(series.as_bytes().into());
-            builder.field(b"v".as_slice().into(), value).expect("one type");
-            builder.commit(time);
-        }
-        let mut payload = Vec::new();
-        entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
-        let at = wal.append(Record::write(&payload)).expect("room");
-        let _durable = wal.sync(at).expect("synced");
-    }
-    wal.close().expect("in order");
+    let payloads = (1..).zip(types);
+    let payloads =
+        payloads.map(|(time, value)| write_payload(&[("cpu", value), ("mem", Value::Boolean(true))], time));
+    append_payloads::<FileLog<OsFs>>(&log, &payloads.collect::<Vec<_>>());
     let input = scratch.file("more.lp", "cpu v=9 9");
     run("import {} {}", &[&dir, &input]).exits(1);
     run("verify {}", &[&dir]).exits(1);

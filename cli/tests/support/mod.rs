@@ -11,7 +11,9 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tsmith_engine::line::{self, AnySchema};
-use tsmith_engine::{BatchBuilder, Column, LineOptions, Timestamp};
+use tsmith_engine::{BatchBuilder, Column, LineOptions, Timestamp, Value};
+use tsmith_wal::fs::OsFs;
+use tsmith_wal::{Log, LogOptions, Record, entry};
 
 /// The result of a run.
 #[derive(Debug)]
@@ -115,6 +117,29 @@ pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
     segments.retain(|path| path.file_name().is_some_and(tsmith_wal::is_segment));
     segments.retain(|path| fs::metadata(path).is_ok_and(|found| found.len() > 100));
     segments
+}
+
+/// The payload of a write: a value of the field `v` for each of these series, all at `time`.
+pub(crate) fn write_payload(values: &[(&str, Value<'_>)], time: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new();
+    for (series, value) in values {
+        builder.begin(series.as_bytes().into());
+        builder.field(b"v".as_slice().into(), *value).expect("one type");
+        builder.commit(time);
+    }
+    let mut payload = Vec::new();
+    entry::encode_write(&builder.finish(), &mut payload).expect("short keys");
+    payload
+}
+
+/// Appends writes with these payloads to the log in `dir`. An engine might refuse them.
+pub(crate) fn append_payloads<L: Log<Fs = OsFs>>(dir: &Path, payloads: &[Vec<u8>]) {
+    let (log, _) = L::open(OsFs, dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
+    for payload in payloads {
+        let at = log.append(Record::write(payload)).expect("enough space");
+        let _durable = log.sync(at).expect("synced");
+    }
+    log.close().expect("closes");
 }
 
 /// Data and log of a shard in InfluxDB's layout.
