@@ -47,7 +47,7 @@ fn confirm_after_failure<L: Log<Fs = SimFs>>() {
 }
 
 /// Story: a sync failed and the log stopped. The next open replayed the records of that sync, because the page cache still had
-/// them, and acknowledged further records behind them. After a power cut all of these were gone.
+/// them, and acknowledged further records after them. After a power cut all of these were gone.
 #[test]
 fn records_of_a_failed_sync_are_rewritten() {
     reopen_after_failure::<FileLog<SimFs>>();

@@ -1,4 +1,4 @@
-//! Files and results of etcd 3.4.23, compared with ours.
+//! Files and results of etcd 3.4.23, compared with those of Tsmith.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ fn class(error: &Error) -> &'static str {
 /// The class of etcd's error.
 fn class_of(op: &Value) -> Option<&'static str> {
     if op["panic"].is_string() {
-        // The bytes are not a message. Ours must not panic.
+        // The bytes are not a message. Tsmith must not panic.
         return Some("parse");
     }
     let text = op["err"].as_str().or(op["open_err"].as_str())?;

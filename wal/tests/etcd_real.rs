@@ -135,10 +135,10 @@ fn repeat_saves(from: &Path, to: &Path) {
     wal.close().expect("closes");
 }
 
-/// Ours reads a member's log and writes a new one with the same bytes. etcd starts on the new log and serves the same keys. The
-/// locks of each exclude the other.
+/// Tsmith reads a member's log and writes a new one with the same bytes. etcd starts on the new log and serves the same keys.
+/// While one of them has the log open, the other is refused.
 #[test]
-fn etcd_starts_on_a_log_that_ours_wrote() {
+fn etcd_starts_on_a_log_that_tsmith_wrote() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !installed("etcd") || !installed("etcdctl") {
         eprintln!("skipped: etcd and etcdctl are not installed");
@@ -170,7 +170,7 @@ fn etcd_starts_on_a_log_that_ours_wrote() {
 
     let snap_dir = data.join("member/snap");
     let opened = DiskStorage::open(OsFs, &wal_dir, &snap_dir, WalOptions::default());
-    let (storage, restored) = opened.expect("ours opens a member's directory");
+    let (storage, restored) = opened.expect("opens a member's directory");
     assert_eq!(restored.snapshot.expect("a snapshot").index, start.index);
     assert!(!restored.contents.entries.is_empty() && restored.contents.state.commit > 45);
     let mut refused = Command::new("etcd")
@@ -234,7 +234,7 @@ fn checker(scratch: &Path) -> Option<PathBuf> {
     Some(scratch.join("checker"))
 }
 
-/// etcd's package verifies, opens and reads a directory of ours, and appends an entry. Then ours reads the directory.
+/// etcd's package verifies, opens and reads a directory of Tsmith, and appends an entry. Then Tsmith reads the directory.
 #[test]
 fn etcds_package_reads_and_continues_our_log() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

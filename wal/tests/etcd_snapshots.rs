@@ -1,4 +1,4 @@
-//! etcd's own tests of snapshots, run on ours: the snapshot records in the log, and the snapshot files.
+//! etcd's own tests of snapshots, run on Tsmith: the snapshot records in the log, and the snapshot files.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

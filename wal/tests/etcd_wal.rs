@@ -1,4 +1,4 @@
-//! etcd's own tests of its WAL, run on ours, and cases where ours does better.
+//! etcd's own tests of its WAL, run on Tsmith, and cases where Tsmith does better.
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +25,7 @@ fn a_log_is_created_only_once() {
     assert_eq!(*etcd_error(&again), EtcdError::Exists);
 }
 
-/// etcd removes all files of the directory. Ours refuses it.
+/// etcd removes all files of the directory. Tsmith refuses such a directory.
 #[test]
 fn creating_a_log_removes_no_foreign_files() {
     let scratch = Scratch::new();
@@ -380,7 +380,7 @@ fn leftovers_of_a_cut_are_not_reused() {
     assert!(!scratch.wal().join("0.tmp").exists());
 }
 
-/// etcd 3.4 writes an entry of 10 MiB but cannot read it back; later versions can. Ours refuses to write it, and reads it.
+/// etcd 3.4 writes an entry of 10 MiB but cannot read it back; later versions can. Tsmith reads it but does not write it.
 #[test]
 fn an_entry_that_etcd_cannot_read_is_refused() {
     let scratch = Scratch::new();

@@ -146,7 +146,7 @@ static OF_ETCD: LazyLock<Vec<Files>> = LazyLock::new(seeds::<EtcdLog<SimFs>>);
 static PAYLOADS: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| payloads().into_iter().map(|(tag, payload)| [&[tag][..], &payload].concat()).collect());
 
-/// Edits one segment of one of the logs: in half of the cases the last segment.
+/// Edits one segment of a log. In half of the cases it is the last segment.
 fn open_edited<L: Log<Fs = SimFs>>(seeds: &[Files], which: usize, edits: &[Edit]) {
     let mut files = seeds[which % seeds.len()].clone();
     let (count, which) = (files.len(), which / seeds.len());

@@ -264,7 +264,7 @@ fn a_power_cut_after_a_kill_makes_no_record_missing() {
     }
 }
 
-/// A fault during a truncation leaves the records there or truncated.
+/// After a fault during a truncation, the log opens with or without the truncated records.
 #[test]
 fn a_fault_while_truncating_makes_no_record_missing() {
     let complete = disk_with(&five());

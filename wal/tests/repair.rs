@@ -92,7 +92,7 @@ fn native_segments_are_repaired_at_any_byte() {
     sweep::<NativeLog<SimFs>>("00000001.tlog");
 }
 
-/// A crash at any operation of a repair leaves the segment repaired or as it was, and the repair can be repeated.
+/// A crash at any operation of a repair leaves the segment repaired or unchanged, and the repair can be repeated.
 #[test]
 fn a_crash_in_a_repair_loses_nothing() {
     let intact = two_segments::<FileLog<SimFs>>();
