@@ -77,15 +77,16 @@ impl Budget {
 
     /// Claims the bytes of a batch's values. Returns an error if they do not fit.
     pub(crate) fn claim(&self, needed: u64) -> Result<()> {
-        let fits = |used: u64| {
+        let mut used = self.total.load(Ordering::Acquire);
+        loop {
             let sum = used.saturating_add(needed);
-            self.limit.is_none_or(|limit| sum <= limit).then_some(sum)
-        };
-        match self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
-            Ok(_) => Ok(()),
-            Err(used) => {
+            if self.limit.is_some_and(|limit| sum > limit) {
                 self.want(needed);
-                Err(self.full(used, needed))
+                return Err(self.full(used, needed));
+            }
+            match self.total.compare_exchange_weak(used, sum, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => used = now,
             }
         }
     }
