@@ -205,7 +205,7 @@ pub enum ErrorKind {
     #[error(transparent)]
     TooLong(TooLong),
     /// Another engine or process has locked the directory.
-    #[error("the directory is in use by another process or engine: close that one first")]
+    #[error("the directory is in use by another process or engine. Stop it, then try again")]
     InUse,
     /// The log's directory does not exist.
     #[error(

@@ -122,10 +122,13 @@ impl Ledger {
             account.book(done);
         }
         if account.rejected > SHOWN_MAX {
-            complain(&format!("{} more lines were rejected", account.rejected - SHOWN_MAX));
+            complain(&format!("{} rejected", count(account.rejected - SHOWN_MAX, "more line")));
         }
         if account.second_types > SHOWN_MAX {
-            complain(&format!("{} more fields have a second type", account.second_types - SHOWN_MAX));
+            complain(&format!(
+                "{} with a second type",
+                count(account.second_types - SHOWN_MAX, "more field")
+            ));
         }
         let rejected = account.rejected;
         let Done { lines, points, values, widened, statements, elsewhere, times, outside, .. } = account.all;

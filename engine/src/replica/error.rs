@@ -234,7 +234,7 @@ pub(super) fn corruption(error: &crate::Error) -> Option<String> {
         Kind::Tsm(error) if error.remedy() != tsmith_tsm::Remedy::Rewrite => Some(error.to_string()),
         Kind::NoIndex(error) | Kind::Tombstones(error) => Some(error.to_string()),
         Kind::TornTombstones { offset, bytes } => {
-            Some(format!("offset {offset}: the last {bytes} bytes are a torn batch"))
+            Some(format!("offset {offset}: the last {bytes} bytes are an incomplete delete"))
         }
         Kind::TwoTypes { key, existing, incoming, .. } => {
             Some(format!("{key}: the field has type {incoming} here, but type {existing} in an older file"))
