@@ -12,9 +12,14 @@ pub(crate) fn log_corruption(error: &tsmith_wal::Error) -> Option<String> {
             Some(format!("{found}, with intact records after it: corruption, not a torn write"))
         }
         ErrorKind::MissingSegment => Some("a segment with records is missing before this one".to_owned()),
-        ErrorKind::Missing { first, last } => Some(format!(
-            "records {first} to {last} are missing before this segment: a segment file was removed or truncated"
-        )),
+        ErrorKind::Missing { first, last } => {
+            let records = if first == last {
+                format!("record {first} is")
+            } else {
+                format!("records {first} to {last} are")
+            };
+            Some(format!("{records} missing before this segment: a segment file was removed or truncated"))
+        }
         _ => None,
     }
 }

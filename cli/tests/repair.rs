@@ -369,3 +369,14 @@ fn a_missing_manifest_is_recreated_for_our_logs() {
         assert_eq!(points(&export(&dir))[&b"m#!~#v"[..]].len(), 400, "{log}");
     }
 }
+
+/// Story: a repair of a directory with a torn tail ended with `3 files, all ok`.
+#[test]
+fn the_last_line_counts_each_state() {
+    let scratch = Scratch::new();
+    let dir = scratch.imported("d", "m v=1 1\n");
+    // The begin of a record that a crash left.
+    fs::write(dir.join("wal/_00003.wal"), b"\x01\0\0\0\x20abc").expect("written");
+    let text = run("repair {}", &[&dir]).exits(0).text();
+    assert!(text.contains("torn ") && text.ends_with("files: 3 ok, 1 torn\n"), "{text}");
+}

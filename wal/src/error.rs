@@ -60,8 +60,9 @@ pub enum ErrorKind {
     },
     /// Records are missing between two segments, or before the first one.
     #[error(
-        "records {first} to {last} are missing before this segment: a segment file was lost or emptied. Nothing was \
-         changed. Restore it from a copy, or open with `RecoveryMode::Salvage`, which skips missing records and reports them"
+        "{} missing before this segment: a segment file was lost or emptied. Nothing was changed. Restore it from a \
+         copy, or open with `RecoveryMode::Salvage`, which skips missing records and reports them",
+        records_are(*first, *last)
     )]
     Missing {
         /// The number of the first missing record.
@@ -111,6 +112,10 @@ pub enum ErrorKind {
     /// The replay callback refused a record.
     #[error("record refused: {0}")]
     Refused(Arc<dyn StdError + Send + Sync>),
+}
+
+fn records_are(first: u64, last: u64) -> String {
+    if first == last { format!("record {first} is") } else { format!("records {first} to {last} are") }
 }
 
 /// After a failed write or sync, the state on disk is unknown. The log acknowledges nothing until it is

@@ -226,6 +226,11 @@ impl File {
         self
     }
 
+    /// Whether the file has a torn tail that the repair did not cut.
+    fn is_cut_later(&self) -> bool {
+        self.state == State::Torn && self.quarantined.is_none()
+    }
+
     pub(super) fn print(&self, out: &mut Out) -> Result<()> {
         let written = self.put(out.text());
         debug_assert!(written.is_ok(), "writing to a vector cannot fail");
@@ -239,7 +244,8 @@ impl File {
             write!(text, ": {kept}{}", self.kept)?;
         }
         if !self.dropped.is_empty() {
-            write!(text, "; dropped {}", self.dropped)?;
+            let dropped = if self.is_cut_later() { "" } else { "dropped " };
+            write!(text, "; {dropped}{}", self.dropped)?;
         }
         if let Some(error) = &self.error {
             // The line begins with the path already.
@@ -257,7 +263,11 @@ impl File {
         for key in &self.keys {
             key.put(text)?;
         }
-        let gap = if self.state == State::Unrepaired { "corrupt" } else { "dropped" };
+        let gap = match self.state {
+            State::Unrepaired => "corrupt",
+            State::Torn if self.is_cut_later() => "torn",
+            _ => "dropped",
+        };
         for Gap { offset, bytes, reason } in &self.gaps {
             match bytes {
                 0 => writeln!(text, "  {reason}")?,

@@ -35,7 +35,7 @@ impl SegmentFormat for Influx {
         let invalid = |found| Stop::Invalid(Invalid { offset: item.offset, found });
         let frame = bytes.get(item.offset as usize..item.end as usize).unwrap_or_default();
         let Some((&[tag, ..], body)) = frame.split_first_chunk::<FRAME_HEADER_BYTES>() else {
-            return Err(invalid("an incomplete frame header"));
+            return Err(invalid("an incomplete record header"));
         };
         let kind = RecordKind::from_tag(tag).ok_or_else(|| invalid("an unknown kind of record"))?;
         let corrupt = "a payload that is not valid snappy";
@@ -142,14 +142,14 @@ impl InfluxScan<'_> {
         let limit = if checked { self.group_end } else { self.bytes.len() };
         let rest = self.bytes.get(at..limit).unwrap_or_default();
         let Some((&[tag, a, b, c, d], body)) = rest.split_first_chunk() else {
-            return invalid("an incomplete frame header");
+            return invalid("an incomplete record header");
         };
         if RecordKind::from_tag(tag).is_none() {
             return invalid("an unknown kind of record");
         }
         let len = u32::from_be_bytes([a, b, c, d]) as usize;
         if len > body.len() {
-            return invalid("an incomplete frame");
+            return invalid("an incomplete record");
         }
         let item = self.item(at, at + FRAME_HEADER_BYTES + len, checked);
         (self.at, self.bare) = (item.end as usize, !checked);
