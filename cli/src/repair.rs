@@ -54,7 +54,7 @@ pub(crate) struct RepairArgs {
     /// Repair even if another process, such as influxd, has the files open
     #[arg(long)]
     force: bool,
-    /// Cut a corrupt etcd log after its last valid record; only for the last copy of the log
+    /// Cut a corrupt etcd log after its last valid record; see docs/repair.md
     #[arg(long)]
     cut: bool,
     /// Format of the report
