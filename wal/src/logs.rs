@@ -80,17 +80,3 @@ impl<F: Fs> Clone for LogEntry<F> {
         Self { ..*self }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use crate::testing::{Scratch, a_refused_end_changes_nothing};
-    use crate::{EtcdLog, FileLog, MmapLog, NativeLog};
-
-    #[test]
-    fn a_refused_end_keeps_every_file() {
-        a_refused_end_changes_nothing::<FileLog>(&Scratch::new());
-        a_refused_end_changes_nothing::<MmapLog>(&Scratch::new());
-        a_refused_end_changes_nothing::<EtcdLog>(&Scratch::new());
-        a_refused_end_changes_nothing::<NativeLog>(&Scratch::new());
-    }
-}

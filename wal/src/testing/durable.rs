@@ -361,8 +361,7 @@ pub fn a_refused_record_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     assert_eq!(scratch.files(), before);
 }
 
-/// Law of logs that override [`Log::open_replaying`], and so in no suite: if `replay` accepts every record and then
-/// refuses the end, nothing on disk changes.
+/// Law: if `replay` accepts every record and then refuses the end, nothing on disk changes either.
 pub fn a_refused_end_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let mut payload = Vec::new();
     entry::encode_write(&BatchBuilder::new().finish(), &mut payload).expect("encodes");
