@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tsmith_wal::ErrorKind;
-use tsmith_wal::etcd::SegmentName;
+use tsmith_wal::etcd::is_segment;
 
 /// The corruption of a log, without advice. The engine's own text advises programs, not users of the command.
 pub(crate) fn log_corruption(error: &tsmith_wal::Error) -> Option<String> {
@@ -29,7 +29,7 @@ pub(crate) fn log_advice(error: &tsmith_wal::Error) -> Option<String> {
     let corruption = log_corruption(error)?;
     let path = error.path().map_or_else(String::new, |path| format!("{}: ", path.display()));
     let offset = error.offset().map_or_else(String::new, |offset| format!("offset {offset}: "));
-    let is_etcds = error.path().and_then(Path::file_name).and_then(SegmentName::parse).is_some();
+    let is_etcds = error.path().and_then(Path::file_name).is_some_and(is_segment);
     let way = if is_etcds {
         "run `tsmith snapshot --recovery salvage`, which writes the valid records to TSM files and truncates the log"
     } else {

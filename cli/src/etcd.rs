@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::etcd::{self, Checked, SegmentName, Tail};
+use tsmith_wal::etcd::{self, Checked, Tail};
 use tsmith_wal::fs::OsFs;
 use tsmith_wal::{RecoveryMode, replay_only};
 
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 /// Checks the log in a directory, or one segment. If the log belongs to an etcd member, its snapshots are checked too.
 pub(crate) fn check(path: &Path) -> Result<Checked, Problem> {
     let checked = if path.is_file() {
-        if path.file_name().and_then(SegmentName::parse).is_none() {
+        if !path.file_name().is_some_and(etcd::is_segment) {
             return Err(Problem::new(
                 "a segment of an etcd log with another name: rename it to <number>-<index>.wal",
             ));

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tsmith_wal::fs::{OsFs, TooLong, sparse};
+use tsmith_wal::fs::{Access, Fs, FsFile, OsFs, TooLong};
 use tsmith_wal::{Recovery, ReplayMode, SegmentRecord, replay_segment};
 
 /// Reads the file at `path`. Links are followed.
@@ -22,9 +22,9 @@ pub(crate) fn within(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 
 /// Reads the segment at `path` without most of the zeros at its end, and its length on disk.
 pub(crate) fn segment(path: &Path, limit: u64) -> io::Result<(Vec<u8>, u64)> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
-    Ok((sparse::read(file, len, limit)?, len))
+    let path = &target(path);
+    let len = OsFs.open_as(path, Access::Read)?.len()?;
+    Ok((OsFs.read_segment(path, limit)?, len))
 }
 
 /// Passes the records of the segment at `path`, up to the first invalid one, to `take`.
@@ -32,7 +32,11 @@ pub(crate) fn records(
     path: &Path,
     take: impl FnMut(SegmentRecord<'_>) -> tsmith_wal::Result<()>,
 ) -> tsmith_wal::Result<Recovery> {
-    // The log does not follow links, but the user may name one.
+    replay_segment(&OsFs, &target(path), ReplayMode::InfluxDb, take)
+}
+
+/// The file that `path` leads to. The log does not follow links, but the user may name one.
+fn target(path: &Path) -> PathBuf {
     let target = std::fs::canonicalize(path).ok().filter(|_| path.is_symlink());
-    replay_segment(&OsFs, target.as_deref().unwrap_or(path), ReplayMode::InfluxDb, take)
+    target.unwrap_or_else(|| path.to_path_buf())
 }

@@ -12,7 +12,7 @@ use tsmith_wal::fs::{Fs, OsFs};
 
 /// A member's storage: entries in two segments, one snapshot.
 fn member(root: &Path) {
-    let options = WalOptions::default().segment_bytes(4096);
+    let options = WalOptions { segment_bytes: 4096, ..WalOptions::default() };
     let mut storage = DiskStorage::create(OsFs, &root.join("wal"), &root.join("snap"), Some(b"m"), options)
         .expect("creates");
     for index in 1..=30 {
@@ -222,7 +222,7 @@ fn every_directory_of_a_member_can_be_checked() {
     member(&root);
     let names = ["0000000000000002-0000000000000009.snap", "0000000000000002-0000000000000014.snap"];
     let older = Snapshot { index: 9, term: 2, ..Snapshot::default() };
-    std::fs::write(snap.join(names[0]), tsmith_wal::etcd::snap::encode(&older)).expect("writes");
+    std::fs::write(snap.join(names[0]), tsmith_wal::testing::etcd::snapshot_file(&older)).expect("writes");
     std::fs::write(snap.join("0000000000000014.snap.db"), b"not ours").expect("writes");
     std::fs::write(snap.join("db"), b"not ours").expect("writes");
     let dirs = [scratch.path(), &root, &snap];

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use support::with_json as tsmith;
-use tsmith_wal::etcd::{DiskStorage, Entry, EntryKind, HardState, RawRecords, Snapshot, Storage, WalOptions};
+use tsmith_wal::etcd::{
+    DiskStorage, Entry, EntryKind, HardState, Message, Snapshot, Storage, WalOptions, records,
+};
 use tsmith_wal::fs::OsFs;
 
 /// A meta page of a database of etcd 3.4.23, with transaction 0x36 and 11 pages of 4096 bytes.
@@ -21,7 +23,7 @@ const META: [u8; 80] = [
 fn member(root: &Path) -> PathBuf {
     let member = root.join("member");
     let (wal, snap) = (member.join("wal"), member.join("snap"));
-    let options = WalOptions::default().segment_bytes(2048);
+    let options = WalOptions { segment_bytes: 2048, ..WalOptions::default() };
     let metadata = [0x08, 0x81, 0x02, 0x10, 0x07];
     let mut storage = DiskStorage::create(OsFs, &wal, &snap, Some(&metadata), options).expect("creates");
     for index in 1..=30 {
@@ -103,8 +105,8 @@ fn inspect_reports_where_an_invalid_record_begins() {
     let member = member(root.path());
     let path = segments(&member).pop().expect("a segment");
     let mut bytes = fs::read(&path).expect("reads");
-    let records = || RawRecords::new(&bytes).map(|record| record.expect("a record"));
-    let offset = records().find(|record| record.kind == 3).expect("a state").offset as usize;
+    let all = || records(&bytes).map(|record| record.expect("a record"));
+    let offset = all().find(|record| record.kind == 3).expect("a state").offset as usize;
     // No checksum covers the kind. The record of a state becomes an invalid record of a snapshot.
     bytes[offset + 9] = 5;
     fs::write(&path, &bytes).expect("writes");
@@ -146,9 +148,10 @@ fn cut_ends_a_corrupt_log() {
         .iter()
         .find_map(|path| {
             let bytes = fs::read(path).expect("reads");
-            let mut records = RawRecords::new(&bytes).map(|record| record.expect("a record")).enumerate();
-            let entry = |data| Entry::decode(data).expect("an entry").index;
-            let found = records.find(|(_, record)| record.kind == 2 && record.data.map(entry) == Some(18));
+            let mut found = records(&bytes).map(|record| record.expect("a record")).enumerate();
+            let found = found.find(
+                |(_, record)| matches!(record.message(), Ok(Message::Entry(entry)) if entry.index == 18),
+            );
             found.map(|(at, record)| (path.clone(), record.offset as usize, at + 1))
         })
         .expect("entry 18");

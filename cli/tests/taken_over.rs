@@ -9,7 +9,7 @@ use support::{Scratch, content, run};
 use tsmith_engine::{Batch, BatchBuilder, Value};
 use tsmith_wal::entry::Layout;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::segment::{FrameEncoder, InfluxEncoder};
+use tsmith_wal::testing::influx::Frames;
 use tsmith_wal::{FileLog, Log, LogOptions, Record, RecoveryMode, replay_segment};
 
 fn point(time: i64) -> Batch<'static> {
@@ -52,7 +52,7 @@ fn influxd(segment: &Path) {
     bytes.truncate(bytes.len() - 10);
     let mut payload = Vec::new();
     Layout::Influx.encode_write(&point(9), &mut payload).expect("encodes");
-    bytes.extend_from_slice(InfluxEncoder::default().encode(Record::write(&payload)).expect("frames"));
+    bytes.extend_from_slice(Frames::default().record(Record::write(&payload)).expect("frames"));
     fs::write(segment, bytes).expect("writes");
 }
 

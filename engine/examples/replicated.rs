@@ -182,7 +182,7 @@ fn node(id: u64, begin: Begin, dir: &Path, port: u16) -> Result<()> {
     settings.group = group_of(dir)?;
     settings.snapshot_entries = 2000;
     settings.catch_up_entries = 200;
-    settings.wal = WalOptions::default().segment_bytes(8_000_000);
+    settings.wal = WalOptions { segment_bytes: 8_000_000, ..WalOptions::default() };
     let replica = begin(OsFs, dir, settings)?;
     let peers = IDS.into_iter().filter(|&peer| peer != id).map(|peer| (peer, local(port + peer as u16)));
     let node = Arc::new(Node::start(replica, Tcp::new(peers, FRAME_BYTES_MAX)?, TICK)?);

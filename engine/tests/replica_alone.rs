@@ -14,7 +14,7 @@ fn settings(id: u64) -> Settings {
     let mut settings = Settings::new(id, &[id]);
     settings.snapshot_entries = 12;
     settings.catch_up_entries = 3;
-    settings.wal = WalOptions::default().segment_bytes(4096);
+    settings.wal = WalOptions { segment_bytes: 4096, ..WalOptions::default() };
     settings.background = false;
     settings
 }

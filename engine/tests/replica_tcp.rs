@@ -68,7 +68,7 @@ impl Group {
         settings.snapshot_entries = 50;
         settings.catch_up_entries = 10;
         settings.chunk_bytes = CHUNK_BYTES;
-        settings.wal = WalOptions::default().segment_bytes(64 << 10);
+        settings.wal = WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() };
         let replica = Replica::create(self.disks[&id].clone(), Path::new(DIR), settings).expect("is made");
         let peers = self.addresses.clone().into_iter().filter(|(peer, _)| *peer != id);
         let tcp = Tcp::new(peers, FRAME_BYTES_MAX).expect("threads");

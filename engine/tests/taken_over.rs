@@ -54,10 +54,12 @@ fn store(fs: &SimFs, dir: &Path) {
 /// Our log appends points in groups of five until the file system stops. Returns the acknowledged points.
 fn append(fs: &SimFs, first: i64) -> Points {
     let mut acknowledged = Points::new();
-    let opened =
-        FileLog::open(fs.clone(), Path::new(WAL), LogOptions::default().segment_bytes(32 << 10), |_, _| {
-            Ok(())
-        });
+    let opened = FileLog::open(
+        fs.clone(),
+        Path::new(WAL),
+        LogOptions { segment_bytes: 32 << 10, ..LogOptions::default() },
+        |_, _| Ok(()),
+    );
     let Ok((log, _)) = opened else { return acknowledged };
     for group in 0..8 {
         let numbers = first + group * 5..first + group * 5 + 5;

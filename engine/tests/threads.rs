@@ -78,7 +78,7 @@ fn the_caller_does_all_work_without_threads() {
     let refused = FileLog::open(
         OsFs,
         &Path::new(&dir).join("ticking"),
-        LogOptions::default().durability(every),
+        LogOptions { durability: every, ..LogOptions::default() },
         |_, _| Ok(()),
     );
     let refused = refused.map(drop).expect_err("interval durability needs a thread");

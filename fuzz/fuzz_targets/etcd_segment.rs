@@ -3,18 +3,17 @@
 
 use std::path::Path;
 
-use tsmith_wal::etcd::{Entry, HardState, RawRecords, SnapshotRecord, check_segment, snap};
+use tsmith_wal::etcd::{Snapshot, check_segment, records};
 use tsmith_wal::fs::{Fs, FsFile};
-use tsmith_wal::testing::{SimFs};
+use tsmith_wal::testing::SimFs;
 
 const SEGMENT: &str = "/0000000000000000-0000000000000000.wal";
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    for record in RawRecords::new(data).map_while(Result::ok) {
-        let message = record.data.unwrap_or_default();
-        drop((Entry::decode(message), HardState::decode(message), SnapshotRecord::decode(message)));
+    for record in records(data).map_while(Result::ok) {
+        drop(record.message());
     }
-    drop(snap::decode(data));
+    drop(Snapshot::from_file(data));
     let (fs, path) = (SimFs::default(), Path::new(SEGMENT));
     fs.create_new(path).and_then(|file| file.write_all_at(data, 0)).expect("a file");
     drop(check_segment(&fs, path));

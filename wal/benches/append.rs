@@ -12,7 +12,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tsmith_codecs::{Batch, BatchBuilder, Value};
 use tsmith_wal::entry::encode_write;
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
-use tsmith_wal::segment::{FrameEncoder, InfluxEncoder};
+use tsmith_wal::testing::influx::Frames;
 use tsmith_wal::{Durability, FileLog, Log, LogOptions, MmapLog, NullLog, Record};
 
 const FIELDS: usize = 10;
@@ -53,13 +53,13 @@ fn encode(c: &mut Criterion) {
                 out.extend_from_slice(black_box(&payload));
             });
         });
-        let mut frames = InfluxEncoder::default();
+        let mut frames = Frames::default();
         group.bench_function(BenchmarkId::new("snappy", points), |b| {
-            b.iter(|| frames.encode(Record::write(black_box(&payload))).expect("encodes").len());
+            b.iter(|| frames.record(Record::write(black_box(&payload))).expect("encodes").len());
         });
         // Replaces `entry` and `snappy` together: compresses the batch without building its payload.
         group.bench_function(BenchmarkId::new("snappy from the batch", points), |b| {
-            b.iter(|| frames.encode_write(black_box(&batch)).expect("encodes").len());
+            b.iter(|| frames.write(black_box(&batch)).expect("encodes").len());
         });
     }
     group.finish();
@@ -75,7 +75,7 @@ fn log<L: Log<Fs = OsFs>>(c: &mut Criterion, name: &str, durability: Durability)
         group.bench_function(BenchmarkId::new(name, format!("{points} points, {writers} writers")), |b| {
             b.iter_custom(|iterations| {
                 let scratch = tempfile::tempdir().expect("a directory");
-                let options = LogOptions::default().durability(durability);
+                let options = LogOptions { durability, ..LogOptions::default() };
                 let (log, _) = L::open(OsFs, scratch.path(), options, |_, _| Ok(())).expect("opens");
                 let each = iterations / writers + 1;
                 let start = Instant::now();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tsmith_wal::etcd::{Entry, EntryKind, HardState, SEGMENT_BYTES, Wal, WalOptions};
+use tsmith_wal::etcd::{Entry, EntryKind, HardState, Wal, WalOptions};
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -79,10 +79,11 @@ fn saves(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
 
 fn raw(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
     let path = dir.join("raw-here");
+    let segment_bytes = WalOptions::default().segment_bytes;
     let begin = || -> std::io::Result<_> {
         drop(std::fs::remove_file(&path));
         let file = OsFs.create_new(&path)?;
-        file.allocate(0..SEGMENT_BYTES)?;
+        file.allocate(0..segment_bytes)?;
         Ok(file)
     };
     let bytes: Vec<u8> = (0..batch * (size + 36) + 32).map(|at| (at * 7 + 3) as u8).collect();
@@ -91,7 +92,7 @@ fn raw(dir: &Path, size: usize, batch: usize, run: Duration) -> Times {
         file.write_all_at(&bytes, at)?;
         file.sync_data()?;
         at += bytes.len() as u64;
-        if at >= SEGMENT_BYTES {
+        if at >= segment_bytes {
             (file, at) = (begin()?, 0);
         }
         Ok(())

@@ -8,7 +8,7 @@ use tsmith_codecs::Batch;
 use crate::{Compression, Record, Result};
 
 /// Encodes records as frames, into reusable buffers.
-pub trait FrameEncoder: Debug + Send {
+pub(crate) trait FrameEncoder: Debug + Send {
     /// An encoder for a log with this option. InfluxDB's segments always use snappy.
     fn new(compression: Compression) -> Self;
 

@@ -78,8 +78,7 @@ impl Entry<'_> {
 }
 
 /// Decodes a payload. For any bytes, it allocates at most a small multiple of their length. For packed
-/// columns, the limits are [`columns::VALUES_PER_BYTE_MAX`] values per byte and [`columns::VALUES_MAX`] in
-/// total.
+/// columns, the limits are 128 values per byte and 8 Mi values in total.
 ///
 /// # Errors
 /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) with the offset in the payload.

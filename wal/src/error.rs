@@ -289,7 +289,26 @@ impl StdError for Error {
             ErrorKind::Io { source, .. } | ErrorKind::Full(source) => Some(&**source),
             ErrorKind::Poisoned(source) | ErrorKind::Earlier(source) => Some(&**source),
             ErrorKind::Refused(source) => Some(&**source),
+            ErrorKind::TooLong(source) => Some(source),
+            ErrorKind::Etcd(source) => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::EtcdError;
+    use crate::fs::TooLong;
+
+    #[test]
+    fn errors_have_sources() {
+        let etcd = Error::from(EtcdError::Torn).at_offset(7);
+        let source = etcd.source().and_then(|source| source.downcast_ref());
+        assert_eq!(source, Some(&EtcdError::Torn));
+        let too_long = TooLong { bytes: 2, limit: 1 };
+        let error = Error::io("read", io::Error::new(io::ErrorKind::FileTooLarge, too_long));
+        assert_eq!(error.source().and_then(|source| source.downcast_ref()), Some(&too_long));
     }
 }

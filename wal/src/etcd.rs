@@ -95,7 +95,7 @@ mod read;
 mod repair;
 mod salvage;
 pub(crate) mod scan;
-pub mod snap;
+mod snap;
 mod storage;
 mod wal;
 mod walk;
@@ -105,16 +105,22 @@ mod writer;
 pub use check::{Checked, check, check_segment};
 pub use error::EtcdError;
 pub use fold::{Contents, Tail};
-pub use frame::{RawRecord, RawRecords, SEGMENT_BYTES_MAX};
+pub(crate) use frame::RawRecords;
+pub use frame::{Message, RawRecord, SEGMENT_BYTES_MAX, records};
 pub use latencies::SyncLatencies;
 pub use log::{EtcdLog, is_log};
-pub use names::SegmentName;
-pub use options::{SEGMENT_BYTES, Strictness, WalOptions};
+pub(crate) use names::SegmentName;
+pub use names::is_segment;
+pub use options::{Strictness, WalOptions};
 pub use proto::{ConfState, Entry, EntryKind, HardState, Snapshot, SnapshotRecord};
-pub use read::{is_member, metadata, read, read_prefix, valid_snapshot_entries};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use read::read_prefix;
+pub use read::{is_member, metadata, read, valid_snapshot_entries};
 pub use repair::{CutBack, Renamed, cut_back, repair};
 pub(crate) use scan::EtcdSegments;
-pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use snap::encode as encode_snapshot;
+pub use snap::{SNAPSHOT_BYTES_MAX, Snapshotter, is_numbered_snapshot, is_snapshot};
 pub use storage::{DiskStorage, Restored, Storage};
 pub use wal::{Wal, purge};
 

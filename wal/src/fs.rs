@@ -8,7 +8,7 @@ mod file;
 mod os;
 mod publish;
 mod quarantine;
-pub mod sparse;
+mod sparse;
 mod stream;
 
 use std::ffi::OsString;
@@ -20,10 +20,13 @@ pub use error::{NotRegular, TooLong};
 pub use file::{FsFile, FsMap, LockKind};
 pub(crate) use os::is_out_of_handles;
 pub use os::{OsFile, OsFs};
-pub use publish::{create_temporary, publish_new, remove_if_there, remove_together};
+pub(crate) use publish::remove_if_there;
+pub use publish::{create_temporary, publish_new, remove_together};
 pub use quarantine::{quarantine, quarantine_name, replace_corrupt, replace_corrupt_by};
 pub(crate) use quarantine::{quarantine_as, quarantine_copy};
-pub use stream::{FileReader, FileWriter};
+pub use sparse::Hole;
+use stream::FileReader;
+pub use stream::FileWriter;
 
 /// A file system. Handles are cheap to clone; all clones see the same files.
 ///
@@ -99,8 +102,11 @@ pub trait Fs: Clone + Default + Debug + Send + Sync + 'static {
         read_all_within(&self.open_as(path, Access::Read)?, limit)
     }
 
-    /// Reads a segment of at most `limit` bytes, like [`sparse::read`]: the result can have fewer trailing
-    /// zeros than the file.
+    /// Reads a segment of at most `limit` bytes. The result can have fewer trailing zeros than the file: only
+    /// as many as a record could contain. So a long sparse file takes little memory.
+    ///
+    /// # Errors
+    /// The file is too long ([`TooLong`]), contains a [`Hole`], or cannot be read.
     fn read_segment(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         let file = self.open_as(path, Access::Read)?;
         match file.len()? {

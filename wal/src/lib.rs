@@ -96,7 +96,7 @@ pub use logs::{LogEntry, is_owned};
 pub use metrics::{Histogram, Metrics};
 pub use mmap::MmapLog;
 pub use null::NullLog;
-pub use options::{Compression, Durability, LogOptions, RecoveryMode, ReplayMode, SEGMENT_BYTES};
+pub use options::{Compression, Durability, LogOptions, RecoveryMode, ReplayMode};
 pub use recover::{Gap, GapKind, NotReplayed, Progress, Recovery, Replay, Unverified};
 pub use repair::{Refusal, Refused, SegmentRepair, repair, repair_for};
 pub use replay::{SegmentRecord, replay_only, replay_segment};

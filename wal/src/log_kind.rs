@@ -10,7 +10,8 @@ pub type DynLog<F> = dyn Log<Fs = F>;
 
 /// A kind of log as a value: everything in [`Log`] that needs no open log.
 ///
-/// `L` is the type it opens. [`LogKind::new`] opens a log of one type, [`LogKind::erased`] a [`DynLog`].
+/// `L` is the type it opens. [`LogKind::new`] opens a log of one type. The kind in a
+/// [`LogEntry`](crate::LogEntry) opens a [`DynLog`].
 pub struct LogKind<L: Log + ?Sized> {
     open: OpenFn<L>,
     read: ReadFn<L>,
@@ -35,7 +36,7 @@ impl<L: Log> LogKind<L> {
 
 impl<F: crate::fs::Fs> LogKind<DynLog<F>> {
     /// Opens logs of type `L` and erases their type.
-    pub fn erased<L: Log<Fs = F>>() -> Self {
+    pub(crate) fn erased<L: Log<Fs = F>>() -> Self {
         Self::opened_by::<L>(|fs, dir, options, replay| {
             let (log, recovery) = L::open_replaying(fs, dir, options, replay)?;
             Ok((Box::new(log), recovery))

@@ -67,14 +67,14 @@ impl Counts {
 pub struct Histogram {
     /// Bucket `n` counts the values up to `2^n` that fit no earlier bucket. The last bucket also counts all
     /// larger values.
-    pub buckets: [u64; Self::BUCKETS],
+    pub buckets: [u64; 32],
     /// Sum of all values.
     pub sum: u64,
 }
 
 impl Histogram {
     /// Number of buckets.
-    pub const BUCKETS: usize = 32;
+    pub(crate) const BUCKETS: usize = 32;
 
     pub(crate) fn add(&mut self, value: u64) {
         let bucket = (u64::BITS - value.saturating_sub(1).leading_zeros()) as usize;

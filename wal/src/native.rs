@@ -70,9 +70,9 @@ use crate::kind::{Format, Link};
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
 /// Bytes of a segment's head.
-pub const HEAD_BYTES: usize = 40;
+pub(crate) const HEAD_BYTES: usize = 40;
 /// Bytes of a record's header.
-pub const RECORD_BYTES: usize = 17;
+pub(crate) const RECORD_BYTES: usize = 17;
 const END: u8 = 4;
 const ZSTD: u8 = 0x10;
 const LZ4: u8 = 0x20;

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
-/// Default segment size. A segment ends before it would exceed this size, unless a single record is larger.
-pub const SEGMENT_BYTES: u32 = 10 << 20;
+/// Default segment size, as in InfluxDB.
+const SEGMENT_BYTES: u32 = 10 << 20;
 
-/// How a log is opened and what it promises.
+/// How a log is opened and what it promises: `LogOptions { durability: Durability::Each, ..LogOptions::default() }`.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct LogOptions {
     /// What `sync` promises.
     pub durability: Durability,
     /// What opening does about gaps.
     pub recovery: RecoveryMode,
-    /// Size at which a segment ends, in bytes.
+    /// Size in bytes at which a segment ends. It is larger only if a single record is. 10 MiB, if not set.
     pub segment_bytes: u32,
     /// How payloads are compressed, if the format leaves the choice.
     pub compression: Compression,
@@ -32,43 +31,6 @@ impl Default for LogOptions {
             compression: Compression::default(),
             preallocate: true,
         }
-    }
-}
-
-impl LogOptions {
-    /// Sets the durability.
-    #[must_use]
-    pub fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// Sets what opening does about gaps.
-    #[must_use]
-    pub fn recovery(mut self, recovery: RecoveryMode) -> Self {
-        self.recovery = recovery;
-        self
-    }
-
-    /// Sets the compression.
-    #[must_use]
-    pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
-        self
-    }
-
-    /// Sets whether segments allocate their space at once.
-    #[must_use]
-    pub fn preallocate(mut self, preallocate: bool) -> Self {
-        self.preallocate = preallocate;
-        self
-    }
-
-    /// Sets the segment size.
-    #[must_use]
-    pub fn segment_bytes(mut self, bytes: u32) -> Self {
-        self.segment_bytes = bytes;
-        self
     }
 }
 

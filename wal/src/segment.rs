@@ -81,20 +81,20 @@ mod scan;
 mod snappy;
 
 use std::ffi::OsStr;
+use std::ops::Range;
 
 use tsmith_codecs::Batch;
 
+use crate::encoder::FrameEncoder;
 use crate::entry::{self, Layout, SnappyWrites};
 use crate::kind::{Format, Link};
+use crate::scan::parse_number;
 use crate::{Compression, ENTRY_BYTES_MAX, Error, Record, RecordKind, Result};
 
-pub use crate::encoder::FrameEncoder;
-use crate::scan::parse_number;
-
 /// Bytes of a frame's kind and length.
-pub const FRAME_HEADER_BYTES: usize = 5;
+const FRAME_HEADER_BYTES: usize = 5;
 /// Bytes of a mark.
-pub const MARK_BYTES: usize = 23;
+pub(crate) const MARK_BYTES: usize = 23;
 /// Makes a deletion without keys a mark. InfluxDB knows no value type `T`, so a mark with a corrupt kind is
 /// not a valid write.
 const MARK_MAGIC: [u8; 4] = *b"TSm1";
@@ -106,18 +106,18 @@ const SNAPPY_RATIO_MAX: usize = 64;
 const _: () = assert!(MARK_HEAD.len() + 16 == MARK_BYTES);
 
 /// The file name of segment `number`.
-pub fn file_name(number: u32) -> String {
+pub(crate) fn file_name(number: u32) -> String {
     format!("_{number:05}.wal")
 }
 
 /// The number of a segment's file. `None` if the name is not in the exact form we write.
-pub fn parse_name(name: &OsStr) -> Option<u32> {
+pub(crate) fn parse_name(name: &OsStr) -> Option<u32> {
     parse_number(name, file_name)
 }
 
 /// Encodes records as frames. Holds the compressor's tables.
 #[derive(Debug)]
-pub struct InfluxEncoder {
+pub(crate) struct InfluxEncoder {
     snappy: snap::raw::Encoder,
     writes: SnappyWrites,
     /// Bytes after the frame are undefined, so the buffer need not be cleared.
@@ -180,16 +180,16 @@ impl InfluxEncoder {
 
 /// The beginning of a group; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// Everything below this offset of the segment was synced before the group was written.
-    pub durable: u32,
+    durable: u32,
     /// Bytes of the frames after the mark.
-    pub len: u32,
+    pub(crate) len: u32,
 }
 
 impl Mark {
     /// Encodes the mark of the group `frames` at offset `at` of segment `segment`.
-    pub fn encode(segment: u32, at: u32, durable: u32, frames: &[u8]) -> [u8; MARK_BYTES] {
+    pub(crate) fn encode(segment: u32, at: u32, durable: u32, frames: &[u8]) -> [u8; MARK_BYTES] {
         let mark = Self { durable, len: frames.len() as u32 };
         let mut out = [0; MARK_BYTES];
         let (head, rest) = out.split_at_mut(MARK_HEAD.len());
@@ -201,7 +201,7 @@ impl Mark {
     }
 
     /// Reads the mark at the beginning of `bytes` without verifying its checksum or group.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let (magic, mark, _) = Self::words(bytes)?;
         (magic == MARK_MAGIC).then_some(mark)
     }
@@ -239,6 +239,29 @@ impl Mark {
             Self { durable: u32::from_be_bytes(words.next()?), len: u32::from_be_bytes(words.next()?) };
         Some((magic, mark, words.next()?))
     }
+}
+
+/// A mark that our logs write into InfluxDB's segments. It begins a group of records that are written
+/// together, and holds a checksum for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupMark {
+    /// Offset of the mark in the segment.
+    pub offset: u64,
+    /// Everything below this offset of the segment was synced before the group was written. In the first mark
+    /// of a segment: 1 plus the number of the last earlier segment with records, or 1 if there is none.
+    pub durable: u32,
+    /// Bytes of the records under the mark.
+    pub len: u32,
+}
+
+/// The marks in `range` of a segment of InfluxDB's format, where `range` is between two records. Ends at
+/// other bytes. Checksums are not verified.
+pub fn group_marks(segment: &[u8], range: Range<u64>) -> impl Iterator<Item = GroupMark> {
+    let bytes = segment.get(range.start as usize..range.end as usize).unwrap_or_default();
+    bytes.chunks(MARK_BYTES).zip((range.start..).step_by(MARK_BYTES)).map_while(|(bytes, offset)| {
+        let Mark { durable, len } = Mark::read(bytes)?;
+        Some(GroupMark { offset, durable, len })
+    })
 }
 
 /// InfluxDB's segments with our marks.

@@ -21,6 +21,7 @@ mod corrupt;
 mod durable;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 mod every;
+mod formats;
 #[expect(clippy::missing_panics_doc, reason = "a law panics when it is broken")]
 pub mod hostile;
 mod scrambled;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 pub use corrupt::*;
 pub use durable::*;
 pub use every::*;
+pub use formats::{etcd, influx, native};
 pub use scrambled::{ScrambledFile, ScrambledFs};
 pub use sim::{Fault, SimFile, SimFs};
 

@@ -30,7 +30,7 @@ fn a_stopped_log_confirms_only_what_is_durable() {
 fn confirm_after_failure<L: Log<Fs = SimFs>>() {
     for durability in [Durability::None, Durability::Interval(Duration::from_secs(3600))] {
         let sim = SimFs::default();
-        let (log, _) = open::<L>(&sim, LogOptions::default().durability(durability));
+        let (log, _) = open::<L>(&sim, LogOptions { durability, ..LogOptions::default() });
         let durable = log.append(Record::write(b"before a cut")).expect("appends");
         let _ = log.cut().expect("cuts");
         let written = log.append(Record::write(b"written")).expect("appends");
@@ -61,7 +61,7 @@ fn reopen_after_failure<L: Log<Fs = SimFs>>() {
         let at = log.append(Record::write(&noise(number, len)))?;
         log.sync(at).map(drop)
     };
-    let options = || LogOptions::default().segment_bytes(64 << 10);
+    let options = || LogOptions { segment_bytes: 64 << 10, ..LogOptions::default() };
     for fault in 1..8 {
         let sim = SimFs::default();
         let (log, _) = open::<L>(&sim, options());
@@ -74,7 +74,7 @@ fn reopen_after_failure<L: Log<Fs = SimFs>>() {
         put(&log, 3, 50).expect("is durable");
         for seed in 0..8 {
             let sim = sim.crash(seed);
-            let (_log, seen) = open::<L>(&sim, options().recovery(RecoveryMode::Strict));
+            let (_log, seen) = open::<L>(&sim, LogOptions { recovery: RecoveryMode::Strict, ..options() });
             assert_eq!(seen, replayed + 1, "fault {fault}, seed {seed}, failed {failed}");
         }
     }
@@ -118,7 +118,7 @@ fn a_full_disk_uses_up_no_segment_numbers() {
 
 fn retry_on_a_full_disk<L: Log<Fs = SimFs>>() {
     let sim = SimFs::default();
-    let options = LogOptions::default().segment_bytes(4096);
+    let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
     let (log, _) = open::<L>(&sim, options);
     let put = |number: u64| log.append(Record::write(&noise(number, 300))).and_then(|at| log.sync(at));
     sim.set_space(Some(20_000));

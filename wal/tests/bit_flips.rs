@@ -41,7 +41,7 @@ fn with(path: &Path, bytes: &[u8]) -> SimFs {
 
 /// The payloads that the log replays.
 fn read<L: Log<Fs = SimFs>>(path: &Path, bytes: &[u8], mode: RecoveryMode) -> Vec<Vec<u8>> {
-    let options = LogOptions::default().recovery(mode);
+    let options = LogOptions { recovery: mode, ..LogOptions::default() };
     let (_, seen, recovery) = open_keeping::<L>(with(path, bytes), Path::new(DIR), options).expect("opens");
     assert!(recovery.gaps.iter().all(|gap| gap.kind != GapKind::TornTail), "{recovery:?}");
     seen.into_iter().map(|(.., payload)| payload).collect()

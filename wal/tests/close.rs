@@ -13,7 +13,7 @@ use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, Position, Record};
 /// directory's lock was released. It was acknowledged in a segment that the next log also wrote.
 #[test]
 fn an_append_during_close_is_logged_or_refused() {
-    let options = LogOptions::default().segment_bytes(2048);
+    let options = LogOptions { segment_bytes: 2048, ..LogOptions::default() };
     for round in 0..30 {
         let scratch = Scratch::new();
         let (log, ..) = open_keeping::<FileLog>(OsFs, &scratch.log_dir(), options).expect("opens");

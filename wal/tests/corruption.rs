@@ -5,8 +5,8 @@ mod support;
 use std::path::Path;
 
 use tsmith_wal::fs::Fs;
-use tsmith_wal::segment::{MARK_BYTES, Mark, file_name, parse_name};
 use tsmith_wal::testing::SimFs;
+use tsmith_wal::testing::influx::{MARK_BYTES, file_name, mark_len, parse_name};
 use tsmith_wal::testing::{Replayed, ScrambledFs, noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, FileLog, Log, LogOptions, Record, RecordKind, Recovery, RecoveryMode, ReplayMode, replay_only,
@@ -36,7 +36,11 @@ fn put(sim: &SimFs, name: &str, bytes: &[u8]) {
 }
 
 fn open<F: Fs>(fs: &F, mode: RecoveryMode) -> tsmith_wal::Result<(FileLog<F>, Vec<Replayed>, Recovery)> {
-    open_keeping(fs.clone(), Path::new(DIR), LogOptions::default().recovery(mode).segment_bytes(4096))
+    open_keeping(
+        fs.clone(),
+        Path::new(DIR),
+        LogOptions { recovery: mode, segment_bytes: 4096, ..LogOptions::default() },
+    )
 }
 
 fn load(bytes: &[u8], mode: RecoveryMode) -> tsmith_wal::Result<(Vec<Replayed>, Recovery)> {
@@ -101,8 +105,8 @@ fn a_bit_flip_in_ours_gives_no_other_record() {
 fn a_flip_at_the_end_of_a_closed_log_is_corruption() {
     let intact = ours();
     let (mut at, mut groups) = (0, Vec::new());
-    while let Some(mark) = Mark::read(&intact[at..]) {
-        let end = at + MARK_BYTES + mark.len as usize;
+    while let Some(len) = mark_len(&intact[at..]) {
+        let end = at + MARK_BYTES + len;
         groups.push(at..end);
         at = end;
     }

@@ -49,7 +49,7 @@ fn a_full_disk_refuses_writes_until_truncation() {
 
 fn fill<L: Log<Fs = OsFs>>(disk: &Path) {
     let dir = disk.join("log");
-    let options = LogOptions::default().segment_bytes(32 << 10);
+    let options = LogOptions { segment_bytes: 32 << 10, ..LogOptions::default() };
     let open = || open_keeping::<L>(OsFs, &dir, options).expect("opens");
     let (log, ..) = open();
     let put = |number: u64| log.append(Record::write(&noise(number, 900))).and_then(|at| log.sync(at));

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tsmith_wal::etcd::{
-    Entry, EtcdLog, HardState, RawRecords, Snapshot, SnapshotRecord, Wal, repair, snap,
+    Entry, EtcdLog, HardState, Snapshot, SnapshotRecord, Wal, WalOptions, records, repair,
     valid_snapshot_entries,
 };
 use tsmith_wal::fs::Fs;
 use tsmith_wal::testing::SimFs;
+use tsmith_wal::testing::etcd::snapshot_file;
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{ErrorKind, Log, LogOptions, Record, RecoveryMode};
 
@@ -43,7 +44,8 @@ fn sample() -> Segments {
 fn small() -> Segments {
     let fs = SimFs::default();
     let mut wal =
-        Wal::create(fs.clone(), Path::new(DIR), Some(b"m"), options().segment_bytes(150)).expect("creates");
+        Wal::create(fs.clone(), Path::new(DIR), Some(b"m"), WalOptions { segment_bytes: 150, ..options() })
+            .expect("creates");
     for index in 1..=SMALL_COUNT {
         let state = HardState { term: 1, vote: 2, commit: index - 1 };
         wal.save(&state, &[short_entry(index)]).expect("saves");
@@ -211,7 +213,7 @@ fn no_changed_byte_gives_another_entry() {
 
 /// The offsets of the bytes with the kinds of records.
 fn kinds(segment: &[u8]) -> Vec<usize> {
-    RawRecords::new(segment).flatten().map(|record| record.offset as usize + 9).collect()
+    records(segment).flatten().map(|record| record.offset as usize + 9).collect()
 }
 
 /// The same for a closed `EtcdLog`. It gives all records of an earlier segment or an error, and no record that was not written.
@@ -219,7 +221,8 @@ fn kinds(segment: &[u8]) -> Vec<usize> {
 #[test]
 fn a_corrupt_etcd_log_gives_no_other_record() {
     let open = |fs: &SimFs| {
-        let options = LogOptions::default().segment_bytes(480).recovery(RecoveryMode::Strict);
+        let options =
+            LogOptions { segment_bytes: 480, recovery: RecoveryMode::Strict, ..LogOptions::default() };
         open_keeping::<EtcdLog<SimFs>>(fs.clone(), Path::new(DIR), options)
     };
     let payload = |number: usize| noise(number as u64, 9);
@@ -280,7 +283,7 @@ fn every_reader_ends_for_any_bytes() {
         drop(tsmith_wal::etcd::read(&fs, Path::new(DIR), &ZERO));
         run_every_reader(&fs);
         drop(EtcdLog::open(fs, Path::new(DIR), LogOptions::default(), |_, _| Ok(())));
-        drop(snap::decode(&bytes));
+        drop(Snapshot::from_file(&bytes));
     }
 }
 
@@ -288,17 +291,20 @@ fn every_reader_ends_for_any_bytes() {
 fn a_snapshot_file_is_intact_or_refused() {
     let snapshot =
         Snapshot { data: Some(Bytes::from(noise(1, 300))), index: 5, term: 2, ..Snapshot::default() };
-    let bytes = snap::encode(&snapshot);
-    assert_eq!(snap::decode(&bytes), Ok(snapshot.clone()));
+    let bytes = snapshot_file(&snapshot);
+    assert_eq!(Snapshot::from_file(&bytes), Ok(snapshot.clone()));
     for len in 0..bytes.len() {
-        assert!(snap::decode(&bytes[..len]).is_err(), "{len} bytes");
+        assert!(Snapshot::from_file(&bytes[..len]).is_err(), "{len} bytes");
     }
     for at in 0..bytes.len() {
         for bit in 0..8 {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << bit;
             // A field with a changed number is skipped, so the checksum or the data is absent.
-            assert!(snap::decode(&flipped).map_or(true, |found| found == snapshot), "byte {at}, bit {bit}");
+            assert!(
+                Snapshot::from_file(&flipped).map_or(true, |found| found == snapshot),
+                "byte {at}, bit {bit}"
+            );
         }
     }
 }

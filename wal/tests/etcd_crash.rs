@@ -194,7 +194,7 @@ fn the_next_process_is_durable_after_a_fault() {
 fn an_etcd_log_opens_and_cuts_on_a_full_disk() {
     for count in [2, 9] {
         let fs = SimFs::default();
-        let options = LogOptions::default().segment_bytes(2048);
+        let options = LogOptions { segment_bytes: 2048, ..LogOptions::default() };
         let open = || open_keeping::<EtcdLog<SimFs>>(fs.clone(), Path::new(DIR), options).expect("opens");
         let put = |log: &EtcdLog<SimFs>, number| {
             log.append(Record::write(&payload(number))).and_then(|at| log.sync(at))

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use tsmith_wal::etcd::{
-    CutBack, DiskStorage, Entry, EtcdError, RawRecords, SegmentName, Storage, check, cut_back, repair, snap,
+    CutBack, DiskStorage, Entry, EtcdError, Message, Storage, WalOptions, check, cut_back, is_segment,
+    records, repair,
 };
 use tsmith_wal::fs::{Fs, FsFile};
 use tsmith_wal::testing::SimFs;
+use tsmith_wal::testing::etcd::{segment_name, segment_numbers};
 use tsmith_wal::{ErrorKind, Result};
 
 #[path = "etcd/scratch.rs"]
@@ -21,7 +23,7 @@ const LAST: u64 = 24;
 /// Entries 1 to 24 in several segments, with snapshots at 8 and 16.
 fn member() -> SimFs {
     let fs = SimFs::default();
-    let options = options().segment_bytes(640);
+    let options = WalOptions { segment_bytes: 640, ..options() };
     let created = DiskStorage::create(fs.clone(), Path::new(WAL), Path::new(SNAP), Some(b"m"), options);
     let mut storage = created.expect("creates");
     for index in 1..=LAST {
@@ -36,11 +38,7 @@ fn member() -> SimFs {
 
 fn segments(fs: &SimFs) -> Vec<PathBuf> {
     let names = fs.list(Path::new(WAL)).expect("lists");
-    names
-        .iter()
-        .filter(|name| SegmentName::parse(name).is_some())
-        .map(|name| Path::new(WAL).join(name))
-        .collect()
+    names.iter().filter(|name| is_segment(name)).map(|name| Path::new(WAL).join(name)).collect()
 }
 
 fn edit(fs: &SimFs, path: &Path, at: usize, change: impl Fn(&mut [u8])) {
@@ -79,10 +77,10 @@ fn opened(fs: &SimFs, what: &str) -> Vec<Entry> {
 fn place_of(fs: &SimFs, index: u64) -> (PathBuf, usize) {
     for path in segments(fs) {
         let bytes = fs.read(&path).expect("reads");
-        for record in RawRecords::new(&bytes).map_while(std::result::Result::ok) {
-            let found =
-                record.data.filter(|_| record.kind == 2).map(|data| Entry::decode(data).expect("an entry"));
-            if found.is_some_and(|found| found.index == index) {
+        for record in records(&bytes).map_while(std::result::Result::ok) {
+            if let Message::Entry(found) = record.message().expect("a message")
+                && found.index == index
+            {
                 return (path, record.offset as usize);
             }
         }
@@ -120,7 +118,7 @@ fn a_corrupt_log_is_cut_at_its_last_valid_record() {
             assert_eq!(format!("{plan:?}"), format!("{done:?}"), "{what}");
             assert_eq!((&done.path, done.offset), (&path, offset as u64), "{what}");
             let segment = before.iter().find(|(found, _)| *found == path).expect("the segment");
-            let records = RawRecords::new(&segment.1[..offset]).count() as u64;
+            let records = records(&segment.1[..offset]).count() as u64;
             assert_eq!(
                 (done.records, done.last, done.lost_entries),
                 (records, index - 1, Some((index, LAST))),
@@ -147,8 +145,8 @@ fn an_empty_last_segment_is_renamed() {
     for len in [0, 4096] {
         let fs = member();
         let last = segments(&fs).pop().expect("a segment");
-        let name = SegmentName::parse(last.file_name().expect("a name")).expect("a segment's");
-        let empty = SegmentName { seq: name.seq + 1, index: LAST + 1 }.file_name();
+        let (seq, _) = segment_numbers(last.file_name().expect("a name")).expect("a segment's");
+        let empty = segment_name(seq + 1, LAST + 1);
         fs.create_new(&Path::new(WAL).join(&empty)).expect("creates").set_len(len).expect("lengthens");
         let done = cut(&fs, false).expect("cuts").expect("is needed");
         assert!(done.is_empty_segment && done.copy.is_none() && done.lost_entries.is_none(), "{done:?}");
@@ -163,7 +161,7 @@ fn segments_after_a_missing_one_are_renamed() {
     let all = segments(&fs);
     assert!(all.len() > 3, "{all:?}");
     let missing = &all[all.len() - 2];
-    let first_lost = SegmentName::parse(missing.file_name().expect("a name")).expect("a segment's").index;
+    let (_, first_lost) = segment_numbers(missing.file_name().expect("a name")).expect("a segment's");
     fs.remove(missing).expect("removes");
     let done = cut(&fs, false).expect("cuts").expect("is needed");
     assert_eq!(done.segments.len(), 1);
@@ -188,7 +186,7 @@ fn a_log_that_would_not_open_is_not_cut() {
     }
     let offset = place_of(&fs, 15).1;
     edit(&fs, &path, offset, |record| record[40] ^= 1);
-    fs.remove(&Path::new(SNAP).join(snap::file_name(&snapshot(1, 8).record()))).expect("removes");
+    fs.remove(&Path::new(SNAP).join(snapshot(1, 8).record().file_name())).expect("removes");
     let before = files(&fs);
     let error = cut(&fs, false).expect_err("no snapshot to start at");
     let is_start = matches!(

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tsmith_wal::etcd::snap::Snapshotter;
 use tsmith_wal::etcd::{
-    ConfState, Contents, Entry, EtcdError, RawRecords, Snapshot, SnapshotRecord, Strictness, Wal, WalOptions,
-    read, read_prefix, repair, valid_snapshot_entries,
+    Contents, Entry, EtcdError, Snapshot, SnapshotRecord, Snapshotter, Strictness, Wal, WalOptions, read,
+    records, repair, valid_snapshot_entries,
 };
 use tsmith_wal::fs::OsFs;
+use tsmith_wal::testing::etcd::{conf_state, read_until_error};
 use tsmith_wal::{Error, ErrorKind, Result};
 
 mod etcd;
@@ -104,10 +104,10 @@ impl Case {
     fn records(&self, expected: &[Value]) {
         for (file, _, _) in tree(&self.dir) {
             let bytes = std::fs::read(self.dir.join(&file)).expect("reads");
-            let mut records = RawRecords::new(&bytes);
+            let mut end = 0;
             let mut expected = expected.iter().filter(|line| line["file"] == *file);
             let mut broken = false;
-            for record in records.by_ref() {
+            for record in records(&bytes) {
                 let Ok(record) = record else {
                     broken = true;
                     break;
@@ -118,9 +118,10 @@ impl Case {
                     "data": brief(record.data, 2048),
                 });
                 assert_eq!(Some(&found), expected.next());
+                end = record.end();
             }
             if let Some(next) = expected.next() {
-                assert_eq!(next["offset"], records.offset());
+                assert_eq!(next["offset"], end);
                 assert!(broken || next["kind"] == "file_end", "{next}");
             }
         }
@@ -132,7 +133,7 @@ impl Case {
         drop(std::fs::remove_dir_all(&scratch));
         match name {
             "open_for_read+read_all" => {
-                let read = read_prefix(&OsFs, &self.dir, &start(op));
+                let read = read_until_error(&OsFs, &self.dir, &start(op));
                 match read {
                     Ok((contents, stopped)) => self.contents(name, op, &contents, stopped.as_ref()),
                     Err(error) => assert_eq!(Some(class(&error)), class_of(op), "{error}"),
@@ -144,7 +145,7 @@ impl Case {
                 Ok(snapshots) => {
                     self.class(op, None);
                     let one = |snapshot: &SnapshotRecord| {
-                        let extra = snapshot.conf_state.as_ref().map(ConfState::encode);
+                        let extra = snapshot.conf_state.as_ref().map(conf_state);
                         let extra =
                             extra.map(|bytes| hex(&[&[0x1a, bytes.len() as u8], &bytes[..]].concat()));
                         json!({ "index": snapshot.index, "term": snapshot.term, "extra": extra })
@@ -176,7 +177,8 @@ impl Case {
 
     fn write(&mut self, name: &str, op: &Value, dir: &Path) {
         // Opening preallocates space, and closing removes it, so the segment size of the writer does not matter.
-        let options = WalOptions::default().segment_bytes(8192).strictness(Strictness::Etcd);
+        let options =
+            WalOptions { segment_bytes: 8192, strictness: Strictness::Etcd, ..WalOptions::default() };
         let opened = Wal::open(OsFs, dir, &start(op), options);
         match opened {
             Ok((wal, contents)) => {

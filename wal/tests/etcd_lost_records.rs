@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Barrier;
 
 use tsmith_wal::etcd::{
-    DiskStorage, EtcdError, HardState, SnapshotRecord, Storage, Strictness, Wal, check, purge,
+    DiskStorage, EtcdError, HardState, SnapshotRecord, Storage, Strictness, Wal, WalOptions, check, purge,
 };
 use tsmith_wal::fs::{Fs, OsFs};
 use tsmith_wal::{ErrorKind, Result};
@@ -32,7 +32,7 @@ fn records_after_the_end_are_reported_or_refused() {
     bytes[length.expect("a length")..][..8].fill(0);
     std::fs::write(scratch.last(), &bytes).expect("writes");
     let open = |strictness| {
-        let options = options().strictness(strictness);
+        let options = WalOptions { strictness, ..options() };
         Wal::open(OsFs, &scratch.wal(), &ZERO, options)
     };
     let refused = open(Strictness::default()).expect_err("records follow");
@@ -281,7 +281,7 @@ fn one_of_many_concurrent_creates_succeeds() {
 #[test]
 fn a_member_with_lost_records_fails_its_check() {
     let member = |root: &Path| {
-        let options = options().segment_bytes(2048);
+        let options = WalOptions { segment_bytes: 2048, ..options() };
         let created = DiskStorage::create(OsFs, &root.join("wal"), &root.join("snap"), None, options);
         let mut storage = created.expect("creates");
         for index in 1..=30 {

@@ -13,7 +13,11 @@ use support::{Files, disk_with, files_with, open_numbered, put_numbered};
 const DIR: &str = "/wal";
 
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(EtcdLog<SimFs>, Vec<u64>, Recovery)> {
-    open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(4096).recovery(mode))
+    open_numbered(
+        sim,
+        Path::new(DIR),
+        LogOptions { segment_bytes: 4096, recovery: mode, ..LogOptions::default() },
+    )
 }
 
 fn put(log: &EtcdLog<SimFs>, number: u64) {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use tsmith_wal::etcd::{
-    DiskStorage, Entry, EntryKind, HardState, Snapshot, SnapshotRecord, Storage, Wal, WalOptions, cut_back,
-    valid_snapshot_entries,
+    DiskStorage, Entry, EntryKind, HardState, Message, Snapshot, SnapshotRecord, Storage, Wal, WalOptions,
+    cut_back, valid_snapshot_entries,
 };
 use tsmith_wal::fs::{Fs, OsFs};
 
@@ -110,21 +110,18 @@ fn repeat_saves(from: &Path, to: &Path) {
     let bytes = std::fs::read(file).expect("reads");
     let mut wal: Option<Wal> = None;
     let mut entries = Vec::new();
-    for record in tsmith_wal::etcd::RawRecords::new(&bytes) {
+    for record in tsmith_wal::etcd::records(&bytes) {
         let record = record.expect("a record");
-        let data = record.data.unwrap_or_default();
-        match (record.kind, &mut wal) {
-            (4, None) => {}
-            (1, None) => {
-                wal = Some(Wal::create(OsFs, to, record.data, WalOptions::default()).expect("creates"));
+        match (record.message().expect("a message"), &mut wal) {
+            (Message::Checksum, None) => {}
+            (Message::Metadata(metadata), None) => {
+                wal = Some(Wal::create(OsFs, to, metadata, WalOptions::default()).expect("creates"));
             }
-            (5, Some(_)) if data == SnapshotRecord::default().encode() => {}
-            (5, Some(wal)) => {
-                wal.save_snapshot(&SnapshotRecord::decode(data).expect("a snapshot")).expect("saves");
-            }
-            (2, Some(_)) => entries.push(Entry::decode(data).expect("an entry")),
-            (3, Some(wal)) => {
-                wal.save(&HardState::decode(data).expect("a state"), &entries).expect("saves");
+            (Message::Snapshot(snapshot), Some(_)) if snapshot == SnapshotRecord::default() => {}
+            (Message::Snapshot(snapshot), Some(wal)) => wal.save_snapshot(&snapshot).expect("saves"),
+            (Message::Entry(entry), Some(_)) => entries.push(entry),
+            (Message::State(state), Some(wal)) => {
+                wal.save(&state, &entries).expect("saves");
                 entries.clear();
             }
             other => panic!("{other:?}"),
@@ -241,7 +238,7 @@ fn etcds_package_reads_and_continues_our_log() {
     let scratch = tempfile::tempdir().expect("a directory");
     let Some(checker) = checker(scratch.path()) else { return };
     let (wal_dir, snap_dir) = (scratch.path().join("wal"), scratch.path().join("snap"));
-    let options = WalOptions::default().segment_bytes(20_000);
+    let options = WalOptions { segment_bytes: 20_000, ..WalOptions::default() };
     let mut storage = DiskStorage::create(OsFs, &wal_dir, &snap_dir, Some(b"m"), options).expect("creates");
     let entry = |index: u64| {
         let data =
@@ -392,7 +389,7 @@ fn etcd_starts_on_a_log_that_was_cut_back() {
         let (wal_dir, snap_dir) = (copy.join("member/wal"), copy.join("member/snap"));
         let segment = wal_dir.join("0000000000000000-0000000000000000.wal");
         let mut bytes = std::fs::read(&segment).expect("reads");
-        let entries: Vec<_> = tsmith_wal::etcd::RawRecords::new(&bytes)
+        let entries: Vec<_> = tsmith_wal::etcd::records(&bytes)
             .map(|record| record.expect("a record"))
             .filter(|record| record.kind == 2)
             .map(|record| record.offset as usize)

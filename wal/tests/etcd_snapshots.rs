@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tsmith_wal::etcd::{
-    DiskStorage, EtcdError, SnapshotRecord, Snapshotter, Storage, Wal, purge, valid_snapshot_entries,
+    DiskStorage, EtcdError, SnapshotRecord, Snapshotter, Storage, Wal, WalOptions, purge,
+    valid_snapshot_entries,
 };
 use tsmith_wal::fs::OsFs;
 
@@ -34,7 +35,8 @@ fn snapshots_beyond_the_commit_index_are_not_valid() {
 #[test]
 fn snapshots_are_listed_during_and_after_a_purge() {
     let scratch = Scratch::new();
-    let mut wal = Wal::create(OsFs, &scratch.wal(), None, options().segment_bytes(1024)).expect("creates");
+    let mut wal = Wal::create(OsFs, &scratch.wal(), None, WalOptions { segment_bytes: 1024, ..options() })
+        .expect("creates");
     for index in 1..=200 {
         wal.save(&state(index), &[entry(index, 300)]).expect("saves");
         wal.save_snapshot(&SnapshotRecord::new(index, 1)).expect("saves");

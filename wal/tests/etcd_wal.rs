@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use tsmith_wal::ErrorKind;
-use tsmith_wal::etcd::{DiskStorage, Entry, EtcdError, HardState, SnapshotRecord, Wal, purge, read, repair};
+use tsmith_wal::etcd::{
+    DiskStorage, Entry, EtcdError, HardState, SnapshotRecord, Wal, WalOptions, purge, read, repair,
+};
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
+use tsmith_wal::testing::etcd::held;
 use tsmith_wal::testing::{Fault, SimFs};
 
 #[path = "etcd/scratch.rs"]
@@ -56,7 +59,7 @@ fn cuts_carry_metadata_and_state() {
     wal.cut().expect("cuts");
     wal.save_snapshot(&SnapshotRecord::new(2, 1)).expect("saves");
     wal.cut().expect("cuts");
-    let names: Vec<_> = wal.held().map(|name| (name.seq, name.index)).collect();
+    let names = held(&wal);
     assert_eq!(names, [(0, 0), (1, 1), (2, 2), (3, 3)]);
     assert!(wal.syncs().count() > 8);
     wal.close().expect("closes");
@@ -70,7 +73,8 @@ fn cuts_carry_metadata_and_state() {
 #[test]
 fn segments_roll_at_their_size() {
     let scratch = Scratch::new();
-    let mut wal = Wal::create(OsFs, &scratch.wal(), None, options().segment_bytes(2048)).expect("creates");
+    let mut wal = Wal::create(OsFs, &scratch.wal(), None, WalOptions { segment_bytes: 2048, ..options() })
+        .expect("creates");
     for index in 1..=60 {
         wal.save(&state(index - 1), &[entry(index, 200)]).expect("saves");
     }
@@ -171,13 +175,13 @@ fn only_released_segments_are_purged() {
         wal.save(&HardState::default(), &[entry(index, 8)]).expect("saves");
         wal.cut().expect("cuts");
     }
-    let held = |wal: &Wal| wal.held().map(|name| name.seq).collect::<Vec<_>>();
     assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 3).expect("purges"), Vec::<PathBuf>::new());
     wal.release_lock_to(5);
-    assert_eq!(held(&wal), (3..=10).collect::<Vec<_>>());
+    let seqs = |wal: &Wal| held(wal).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
+    assert_eq!(seqs(&wal), (3..=10).collect::<Vec<_>>());
     assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 3).expect("purges").len(), 3);
     wal.release_lock_to(15);
-    assert_eq!(held(&wal), [10]);
+    assert_eq!(seqs(&wal), [10]);
     assert_eq!(purge(&OsFs, &scratch.wal(), ".wal", 5).expect("purges").len(), 3);
     assert_eq!(scratch.names().len(), 5);
     wal.close().expect("closes");
@@ -217,7 +221,7 @@ fn no_stale_record_follows_an_overwritten_tail() {
     }
     wal.close().expect("closes");
     let mut bytes = std::fs::read(scratch.last()).expect("reads");
-    let records = tsmith_wal::etcd::RawRecords::new(&bytes).flatten().filter(|record| record.kind == 2);
+    let records = tsmith_wal::etcd::records(&bytes).flatten().filter(|record| record.kind == 2);
     let sixth = records.map(|record| record.offset as usize..record.end() as usize).nth(5).expect("entry 6");
     bytes[sixth].fill(0);
     std::fs::write(scratch.last(), &bytes).expect("writes");
@@ -358,7 +362,7 @@ fn bytes_written_are_counted_once() {
     wal.close().expect("closes");
     let end_of = |name: String| {
         let bytes = std::fs::read(scratch.wal().join(name)).expect("reads");
-        tsmith_wal::etcd::RawRecords::new(&bytes).flatten().last().map_or(0, |record| record.end())
+        tsmith_wal::etcd::records(&bytes).flatten().last().map_or(0, |record| record.end())
     };
     let names = scratch.names();
     assert!(names.len() > 2);
@@ -403,7 +407,7 @@ fn an_entry_that_etcd_cannot_read_is_refused() {
 #[test]
 fn a_log_stops_at_the_first_failed_sync() {
     let fs = SimFs::default();
-    let sync = options().segment_bytes(4096);
+    let sync = WalOptions { segment_bytes: 4096, ..options() };
     let mut wal = Wal::create(fs.clone(), Path::new("/w"), None, sync).expect("creates");
     // The next two operations are the write and the sync.
     fs.fail_at(fs.operations() + 2, Fault::Io);
@@ -417,7 +421,7 @@ fn a_log_stops_at_the_first_failed_sync() {
 #[test]
 fn a_failed_create_removes_its_files() {
     let fs = SimFs::default();
-    let sync = options().segment_bytes(4096);
+    let sync = WalOptions { segment_bytes: 4096, ..options() };
     drop(Wal::create(fs.clone(), Path::new("/data/w"), None, sync).expect("creates"));
     let name = |at: &u64| fs.operation(*at) == Some("rename");
     let rename = (1..=fs.operations()).find(name).expect("a rename");

@@ -13,8 +13,8 @@ use serde_json::Value as Json;
 use tsmith_codecs::{Column, FieldType, Value};
 use tsmith_wal::entry::{self, Entry};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name, parse_name};
 use tsmith_wal::testing::SimFs;
+use tsmith_wal::testing::influx::{Frames, file_name, parse_name};
 use tsmith_wal::testing::open_keeping;
 use tsmith_wal::{
     Error, ErrorKind, FileLog, Log, LogOptions, Position, Record, Recovery, RecoveryMode, ReplayMode,
@@ -110,7 +110,7 @@ fn compare(name: &str, frames: &[Json]) -> u64 {
         assert_eq!(u64::from(record.kind.tag()), frame["type"]);
         assert_eq!(record.payload, unhex(&frame["payload"]));
         compare_entry(record, frame);
-        let again = InfluxEncoder::default().encode(record).expect("encodes").to_vec();
+        let again = Frames::default().record(record).expect("encodes").to_vec();
         assert_eq!(again, bytes[offset as usize..end as usize], "{name}: snappy at {offset}");
         valid = end;
         Ok(())
@@ -218,7 +218,7 @@ fn shard(segments: &[(String, Vec<u8>)]) -> SimFs {
 
 fn load(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(Loaded, Recovery)> {
     let mut loaded = Loaded::default();
-    let options = LogOptions::default().recovery(mode);
+    let options = LogOptions { recovery: mode, ..LogOptions::default() };
     let apply = |_, record: Record<'_>| loaded.apply(record);
     let (log, recovery) = FileLog::open(sim.clone(), Path::new(DIR), options, apply)?;
     log.close()?;

@@ -107,7 +107,7 @@ type Files = Vec<(String, Vec<u8>)>;
 /// Segments of several groups. The log is closed, or dropped as by a kill.
 fn segments<L: Log<Fs = SimFs>>(segment_bytes: u32, closed: bool) -> Files {
     let (fs, dir) = (SimFs::default(), Path::new("/w"));
-    let options = LogOptions::default().segment_bytes(segment_bytes);
+    let options = LogOptions { segment_bytes, ..LogOptions::default() };
     let (log, _) = L::open(fs.clone(), dir, options, |_, _| Ok(())).expect("opens");
     for (number, (_, payload)) in payloads().iter().cycle().take(6).enumerate() {
         let at = log.append(Record::write(payload)).expect("appends");

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tsmith_wal::entry::{self, Layout};
 use tsmith_wal::fs::{Fs, FsFile};
-use tsmith_wal::segment::{FrameEncoder, InfluxEncoder, file_name, parse_name};
 use tsmith_wal::testing::SimFs;
+use tsmith_wal::testing::influx::{Frames, file_name, parse_name};
 use tsmith_wal::testing::{noise, open_keeping};
 use tsmith_wal::{
     ErrorKind, FieldType, FileLog, Log, LogOptions, MmapLog, Record, RecordKind, Recovery, RecoveryMode,
@@ -23,7 +23,7 @@ const DIR: &str = "/db/wal";
 const INFLUXD_SEGMENT_BYTES: usize = 3000;
 
 fn options() -> LogOptions {
-    LogOptions::default().segment_bytes(6000)
+    LogOptions { segment_bytes: 6000, ..LogOptions::default() }
 }
 
 /// A write of one point: the number as its time, and a string that snappy cannot shorten.
@@ -38,7 +38,7 @@ fn payload(number: u32) -> Vec<u8> {
 }
 
 fn frame(payload: &[u8]) -> Vec<u8> {
-    InfluxEncoder::default().encode(Record::write(payload)).expect("frames").to_vec()
+    Frames::default().record(Record::write(payload)).expect("frames").to_vec()
 }
 
 /// The frames that influxd reads from a segment, and where it cuts the segment.
@@ -322,7 +322,7 @@ fn settle(fs: &SimFs) {
 
 /// Opens the log and appends a record.
 fn open(fs: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(Vec<Vec<u8>>, Recovery)> {
-    let options = options().recovery(mode);
+    let options = LogOptions { recovery: mode, ..options() };
     let (log, seen, recovery) = open_keeping::<FileLog<SimFs>>(fs.clone(), Path::new(DIR), options)?;
     let _durable = log.append(Record::write(&payload(u32::MAX))).and_then(|at| log.sync(at))?;
     Ok((seen.into_iter().map(|(.., payload)| payload).collect(), recovery))

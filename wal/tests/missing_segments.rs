@@ -5,7 +5,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::segment::{MARK_BYTES, file_name};
+use tsmith_wal::testing::influx::{MARK_BYTES, file_name};
 use tsmith_wal::testing::{SimFs, open_keeping};
 use tsmith_wal::{ErrorKind, FileLog, GapKind, Log, LogOptions, Recovery, RecoveryMode, repair};
 
@@ -18,7 +18,11 @@ fn path(number: u32) -> PathBuf {
 }
 
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(FileLog<SimFs>, Vec<u64>, Recovery)> {
-    open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(2048).recovery(mode))
+    open_numbered(
+        sim,
+        Path::new(DIR),
+        LogOptions { segment_bytes: 2048, recovery: mode, ..LogOptions::default() },
+    )
 }
 
 fn put(log: &FileLog<SimFs>, number: u64) {
@@ -116,7 +120,7 @@ fn influxdb_segments_may_skip_numbers_or_be_empty() {
     let theirs = influxdb_segment();
     let files: Files = (1..=3).map(|number| (path(number), theirs.clone())).collect();
     let count = |files: &Files, mode| {
-        let (sim, options) = (disk_with(files), LogOptions::default().recovery(mode));
+        let (sim, options) = (disk_with(files), LogOptions { recovery: mode, ..LogOptions::default() });
         let (_, seen, recovery) =
             open_keeping::<FileLog<SimFs>>(sim, Path::new(DIR), options).expect("opens");
         (seen.len(), recovery.gaps)

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use tsmith_codecs::{BatchBuilder, Value};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
-use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::testing::SimFs;
+use tsmith_wal::testing::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::testing::{Replayed, noise, open_keeping};
 use tsmith_wal::{
     Compression, ErrorKind, Log, LogOptions, NativeLog, Position, Record, RecordKind, Recovery, RecoveryMode,
@@ -20,7 +20,7 @@ use support::disk_with;
 const DIR: &str = "/wal";
 
 fn options(mode: RecoveryMode) -> LogOptions {
-    LogOptions::default().segment_bytes(4096).recovery(mode)
+    LogOptions { segment_bytes: 4096, recovery: mode, ..LogOptions::default() }
 }
 
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(NativeLog<SimFs>, Vec<Replayed>, Recovery)> {
@@ -69,7 +69,7 @@ fn highly_compressed_records_are_replayed_in_order() {
         }
     }
     let sim = SimFs::default();
-    let options = LogOptions::default().compression(Compression::Zstd);
+    let options = LogOptions { compression: Compression::Zstd, ..LogOptions::default() };
     let (log, ..) = open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
     let mut written = Vec::new();
     for number in 0..60_usize {
@@ -230,7 +230,7 @@ fn records_of_an_earlier_use_are_not_replayed() {
 fn compressed_records_come_back() {
     let len_of = |compression| {
         let sim = SimFs::default();
-        let options = options(RecoveryMode::Strict).compression(compression);
+        let options = LogOptions { compression, ..options(RecoveryMode::Strict) };
         let (log, ..) =
             open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
         let payloads = [vec![b'x'; 3000], noise(1, 3000), Vec::new(), b"short".to_vec(), vec![b'y'; 600]];
@@ -260,7 +260,7 @@ fn compressed_records_come_back() {
 #[test]
 fn an_lz4_body_is_the_length_and_a_block() {
     let sim = SimFs::default();
-    let options = options(RecoveryMode::Strict).compression(Compression::Lz4);
+    let options = LogOptions { compression: Compression::Lz4, ..options(RecoveryMode::Strict) };
     let (log, ..) = open_keeping::<NativeLog<SimFs>>(sim.clone(), Path::new(DIR), options).expect("opens");
     put(&log, &[b'x'; 600]);
     log.close().expect("closes");

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::native::{HEAD_BYTES, RECORD_BYTES};
+use tsmith_wal::testing::native::{HEAD_BYTES, RECORD_BYTES};
 use tsmith_wal::testing::{Fault, SimFs};
 use tsmith_wal::{
     ErrorKind, GapKind, Log, LogOptions, NativeLog, Recovery, RecoveryMode, ReplayMode, replay_segment,
@@ -15,7 +15,11 @@ use support::{Files, disk_with, files_with, is_sync, open_numbered, put_numbered
 const DIR: &str = "/wal";
 
 fn open(sim: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(NativeLog<SimFs>, Vec<u64>, Recovery)> {
-    open_numbered(sim, Path::new(DIR), LogOptions::default().segment_bytes(2048).recovery(mode))
+    open_numbered(
+        sim,
+        Path::new(DIR),
+        LogOptions { segment_bytes: 2048, recovery: mode, ..LogOptions::default() },
+    )
 }
 
 /// The segments of a closed log: five with three records each, numbered 0 to 14.

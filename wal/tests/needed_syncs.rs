@@ -21,7 +21,7 @@ fn open<L: Log<Fs = SimFs>>(fs: &SimFs) -> Result<(L, Vec<u32>)> {
 }
 
 fn options() -> LogOptions {
-    LogOptions::default().segment_bytes(4096)
+    LogOptions { segment_bytes: 4096, ..LogOptions::default() }
 }
 
 fn numbers(seen: &[Replayed]) -> Vec<u32> {

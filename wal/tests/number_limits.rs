@@ -12,7 +12,7 @@ const DIR: &str = "/wal";
 const MODES: [RecoveryMode; 2] = [RecoveryMode::Strict, RecoveryMode::Salvage];
 
 fn options(mode: RecoveryMode) -> LogOptions {
-    LogOptions::default().segment_bytes(2048).recovery(mode)
+    LogOptions { segment_bytes: 2048, recovery: mode, ..LogOptions::default() }
 }
 
 fn path(name: &str) -> PathBuf {

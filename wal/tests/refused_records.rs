@@ -64,7 +64,7 @@ fn check<L: Log<Fs = SimFs>>(name: &str) {
     assert_eq!(time, Some(0), "{name}: {error}");
     assert!(error.path().is_some() && error.offset().is_some(), "{name}: {error}");
     let mut picky = Picky::default();
-    let options = LogOptions::default().recovery(RecoveryMode::Salvage);
+    let options = LogOptions { recovery: RecoveryMode::Salvage, ..LogOptions::default() };
     let (log, recovery) = L::open_replaying(fs.clone(), dir, options, &mut picky).expect("opens");
     log.close().expect("closes");
     let expected: Vec<i64> = (0..RECORDS).filter(|time| time % REFUSED_EACH != 0).collect();

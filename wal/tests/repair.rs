@@ -13,7 +13,7 @@ use tsmith_wal::{
 const DIR: &str = "/wal";
 
 fn options(mode: RecoveryMode) -> LogOptions {
-    LogOptions::default().recovery(mode).segment_bytes(4096)
+    LogOptions { recovery: mode, segment_bytes: 4096, ..LogOptions::default() }
 }
 
 fn open<L: Log<Fs = SimFs>>(fs: &SimFs, mode: RecoveryMode) -> tsmith_wal::Result<(L, Vec<Replayed>)> {
@@ -295,7 +295,7 @@ fn a_corrupt_head_loses_no_record() {
     for name in ["00000001.tlog", "00000002.tlog"] {
         let path = Path::new(DIR).join(name);
         let good = intact.read(&path).expect("exists");
-        for at in (0..tsmith_wal::native::HEAD_BYTES).filter(|at| !signature.contains(at)) {
+        for at in (0..tsmith_wal::testing::native::HEAD_BYTES).filter(|at| !signature.contains(at)) {
             let mut bytes = good.clone();
             bytes[at] ^= 4;
             let fs = with(&intact, &path, &bytes);
@@ -338,7 +338,7 @@ fn a_corrupt_head_of_the_only_segment_is_repaired() {
         assert_eq!(segments, if truncated { 1 } else { 3 });
         let good = intact.read(&path).expect("exists");
         // All but the signature, which is part of every checksum.
-        for at in (0..8).chain(16..tsmith_wal::native::HEAD_BYTES) {
+        for at in (0..8).chain(16..tsmith_wal::testing::native::HEAD_BYTES) {
             let mut bytes = good.clone();
             bytes[at] ^= 4;
             let fs = with(&intact, &path, &bytes);

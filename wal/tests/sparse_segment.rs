@@ -4,8 +4,8 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use tsmith_wal::fs::Hole;
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::fs::sparse::Hole;
 use tsmith_wal::{ErrorKind, FileLog, Log, LogOptions, NativeLog, Record, repair};
 
 /// Enough for the log, the zeros that it keeps, and a second copy of them while a buffer grows.

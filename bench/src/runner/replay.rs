@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
 }
 
 fn fill_and_load(args: &Args, log: &LogEntry<OsFs>, storer: &StorerEntry) -> Result {
-    let filled = fresh(log, &args.dir, LogOptions::default().durability(Durability::None))?;
+    let filled = fresh(log, &args.dir, LogOptions { durability: Durability::None, ..LogOptions::default() })?;
     let mut devops = Devops::new(args.hosts, Kind::F2);
     let (mut plain, mut raw, mut values) = (Vec::new(), 0, 0);
     while raw < args.mb * 1_000_000 {

@@ -98,9 +98,11 @@ fn preallocate(text: &str) -> Result<Preallocate, String> {
 
 impl Args {
     fn options(&self) -> LogOptions {
-        LogOptions::default()
-            .compression(self.compression)
-            .preallocate(self.preallocate == Preallocate::Whole)
+        LogOptions {
+            compression: self.compression,
+            preallocate: self.preallocate == Preallocate::Whole,
+            ..LogOptions::default()
+        }
     }
 }
 
@@ -183,7 +185,11 @@ struct Synced<'a> {
 
 impl Synced<'_> {
     fn run(self) -> Result {
-        let log = fresh(self.log, self.dir, self.args.options().durability(self.args.durability))?;
+        let log = fresh(
+            self.log,
+            self.dir,
+            LogOptions { durability: self.args.durability, ..self.args.options() },
+        )?;
         let (next, raw, values) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let lens = payload_lens(&*log, self.batches)?;
         let latencies = Mutex::new(Vec::new());
@@ -239,7 +245,8 @@ impl Unsynced<'_> {
         let texts = Devops::new(self.args.hosts, Kind::F2).batches(NOSYNC_POINTS, 5000);
         let batches: Vec<Batch<'_>> = texts.iter().map(|text| batch_of(text)).collect();
         let values: usize = batches.iter().map(Batch::value_count).sum();
-        let log = fresh(self.log, self.dir, self.args.options().durability(Durability::None))?;
+        let log =
+            fresh(self.log, self.dir, LogOptions { durability: Durability::None, ..self.args.options() })?;
         let raw: usize = payload_lens(&*log, &batches)?.iter().sum();
         let (spent, done) = timed(|| -> Result {
             for batch in &batches {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 use tsmith_wal::etcd::{
-    ConfState, Entry, HardState, RawRecord, RawRecords, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX, SegmentName,
-    SnapshotRecord, Tail, snap,
+    ConfState, Entry, HardState, Message, RawRecord, SEGMENT_BYTES_MAX, SNAPSHOT_BYTES_MAX, SnapshotRecord,
+    Tail, is_segment, records,
 };
 
 use crate::etcd::{self, AfterEnd};
@@ -91,7 +91,7 @@ struct Found {
 pub(super) fn log(path: &Path) -> Result<Log> {
     let mut log = Log { segments: Vec::new(), error: None, torn: None, after_end: None };
     if path.is_dir() {
-        for (name, _) in list(path)?.iter().filter(|(name, _)| SegmentName::parse(name).is_some()) {
+        for (name, _) in list(path)?.iter().filter(|(name, _)| is_segment(name)) {
             log.segments.push(segment(&path.join(name))?);
         }
     } else if path.exists() {
@@ -115,11 +115,13 @@ pub(super) fn log(path: &Path) -> Result<Log> {
 
 fn segment(path: &Path) -> Result<Segment> {
     let (bytes, len) = read::segment(path, SEGMENT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let mut walk = RawRecords::new(&bytes);
-    let (mut records, mut used_bytes, mut error) = (Vec::new(), 0, None);
-    while let Some(found) = walk.next() {
-        match found.and_then(|raw| record(&raw)) {
-            Ok(record) => records.push(record),
+    let (mut shown, mut used_bytes, mut error) = (Vec::new(), 0, None);
+    for found in records(&bytes) {
+        match found.and_then(|raw| Ok((record(&raw)?, raw.end()))) {
+            Ok((record, end)) => {
+                shown.push(record);
+                used_bytes = end;
+            }
             // Whether this is a torn tail or corruption depends on what follows, in this segment and others.
             Err(problem) if problem.is_torn() => {
                 error = Some(Problem::at(used_bytes, "the record is incomplete"));
@@ -129,35 +131,26 @@ fn segment(path: &Path) -> Result<Segment> {
         if error.is_some() {
             break;
         }
-        used_bytes = walk.offset();
     }
     Ok(Segment {
         name: path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         bytes: len,
         used_bytes,
-        records,
+        records: shown,
         error,
     })
 }
 
 fn record(raw: &RawRecord<'_>) -> Result<Record, tsmith_wal::etcd::EtcdError> {
-    let data = raw.data.unwrap_or_default();
-    let content = match raw.kind {
-        1 => Content::Metadata { bytes: raw.data.map(<[u8]>::len) },
-        2 => {
-            let Entry { kind, term, index, data } = Entry::decode(data)?;
+    let content = match raw.message()? {
+        Message::Metadata(data) => Content::Metadata { bytes: data.map(<[u8]>::len) },
+        Message::Entry(Entry { kind, term, index, data }) => {
             Content::Entry { entry_type: kind.0, term, index, bytes: data.map(|data| data.len()) }
         }
-        3 => {
-            let HardState { term, vote, commit } = HardState::decode(data)?;
-            Content::State { term, vote, commit }
-        }
-        4 => Content::Crc,
-        5 => {
-            let SnapshotRecord { index, term, .. } = SnapshotRecord::decode(data)?;
-            Content::Snapshot { index, term }
-        }
-        number => Content::Unknown { number },
+        Message::State(HardState { term, vote, commit }) => Content::State { term, vote, commit },
+        Message::Checksum => Content::Crc,
+        Message::Snapshot(SnapshotRecord { index, term, .. }) => Content::Snapshot { index, term },
+        Message::Unknown(number) => Content::Unknown { number },
     };
     let RawRecord { offset, record_bytes, padding, crc, .. } = *raw;
     Ok(Record { offset, record_bytes, padding, crc, content })
@@ -166,7 +159,7 @@ fn record(raw: &RawRecord<'_>) -> Result<Record, tsmith_wal::etcd::EtcdError> {
 /// Reads a snapshot file.
 pub(super) fn snapshot(path: &Path) -> Result<Snapshot> {
     let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| Failure::io(path, &error))?;
-    let (found, error) = match snap::decode(&bytes) {
+    let (found, error) = match tsmith_wal::etcd::Snapshot::from_file(&bytes) {
         Ok(snapshot) => {
             let ConfState { voters, learners, voters_outgoing, learners_next, auto_leave } =
                 snapshot.conf_state;

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use tsmith_codecs::name::{printable, to_text};
 use tsmith_wal::entry::{self, Entry};
-use tsmith_wal::segment::{MARK_BYTES, Mark};
+use tsmith_wal::segment::{GroupMark, group_marks};
 use tsmith_wal::{GapKind, RecordKind, SEGMENT_FILE_BYTES_MAX, SegmentRecord};
 
 use crate::clock::rfc3339_text;
@@ -143,12 +143,10 @@ impl Content {
     }
 
     /// Adds the marks in `range`, which contains no record.
-    fn add_marks(&mut self, bytes: &[u8], mut range: Range<u64>) {
-        let at = |range: &Range<u64>| bytes.get(range.start as usize..range.end as usize);
-        while let Some(Mark { durable, len: length }) = at(&range).and_then(Mark::read) {
-            self.units.push(Shown::Mark { offset: range.start, durable, length });
-            range.start += MARK_BYTES as u64;
-        }
+    fn add_marks(&mut self, bytes: &[u8], range: Range<u64>) {
+        let shown =
+            |mark: GroupMark| Shown::Mark { offset: mark.offset, durable: mark.durable, length: mark.len };
+        self.units.extend(group_marks(bytes, range).map(shown));
     }
 
     pub(super) fn is_corrupt(&self) -> bool {

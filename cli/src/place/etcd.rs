@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use tsmith_wal::etcd::{is_member, snap};
+use tsmith_wal::etcd::{is_member, is_snapshot};
 use tsmith_wal::fs::OsFs;
 
 use super::database::{DATABASE_HEAD_BYTES, Database};
@@ -24,7 +24,7 @@ use crate::exit::{Failure, Result};
 pub(super) fn holds_snapshots(dir: &Path, names: &[(OsString, bool)]) -> bool {
     let is_snapshots = |name: &OsStr| {
         let original = Path::new(name).file_stem().filter(|_| name.to_string_lossy().ends_with(".broken"));
-        snap::is_snapshot(original.unwrap_or(name)) || is_received(name)
+        is_snapshot(original.unwrap_or(name)) || is_received(name)
     };
     let is_beside_log = || {
         // The path is resolved because `.` has neither name nor parent.

@@ -38,7 +38,7 @@ pub(super) fn is_etcd_log(wal: &Path) -> bool {
 }
 
 pub(super) fn is_etcd_segment(name: &OsStr) -> bool {
-    tsmith_wal::etcd::SegmentName::parse(name).is_some()
+    tsmith_wal::etcd::is_segment(name)
 }
 
 pub(super) fn is_quarantined_segment(name: &OsStr, registry: &Registry) -> bool {

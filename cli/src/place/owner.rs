@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use tsmith_engine::manifest::MANIFEST_NAME;
-use tsmith_wal::etcd::snap;
+use tsmith_wal::etcd::is_numbered_snapshot;
 use tsmith_wal::fs::OsFs;
 
 use super::names::{has_log, holds_files, is_numbered, is_of_replica, list};
@@ -33,7 +33,7 @@ impl Owner {
             return Some(Self::Replica);
         }
         let holds_engine = || dir.join(MANIFEST_NAME).exists() || holds_files(dir);
-        let is_snapshot = |(name, _): &(OsString, bool)| snap::is_numbered(name);
+        let is_snapshot = |(name, _): &(OsString, bool)| is_numbered_snapshot(name);
         let has_snapshots = || list(dir).is_ok_and(|names| names.iter().any(is_snapshot));
         let is_member = is_logged(dir) || !holds_engine() && (is_logged(&dir.join("wal")) || has_snapshots());
         is_member.then_some(Self::Member)

@@ -192,7 +192,7 @@ pub(super) fn snapshot(path: &Path) -> File {
         Ok(bytes) => bytes,
         Err(error) => return File::failed(path, "etcd-snapshot", &Failure::io(path, &error)),
     };
-    match etcd::snap::decode(&bytes) {
+    match etcd::Snapshot::from_file(&bytes) {
         Ok(_) => File::new(path, "etcd-snapshot", State::Ok),
         Err(why) => {
             let next = if has_older(path) {
@@ -210,6 +210,6 @@ pub(super) fn snapshot(path: &Path) -> File {
 /// Whether the directory contains an older snapshot. A newer snapshot has a greater name.
 fn has_older(path: &Path) -> bool {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let is_older = |name: &OsStr| etcd::snap::is_snapshot(name) && Some(name) < path.file_name();
+    let is_older = |name: &OsStr| etcd::is_snapshot(name) && Some(name) < path.file_name();
     list(dir).is_ok_and(|names| names.iter().any(|(name, _)| is_older(name)))
 }

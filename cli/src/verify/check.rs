@@ -208,7 +208,7 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
                 .push(Problem::new(format!("{} more that cannot be replayed", count(more, "record"))));
         }
     }
-    let (segments, records) = (count(found.segments.len(), "segment"), count(found.records, "record"));
+    let (segments, records) = (count(found.segments, "segment"), count(found.records, "record"));
     let end = match found.start {
         _ if is_alone => ", checked without the segments before it".to_owned(),
         Some(start) => format!(", opens at index {}", start.index),
@@ -221,8 +221,8 @@ fn etcd_log(path: &Path, types: &mut Types, finding: &mut Finding) -> Result<Str
 
 fn etcd_snapshot(path: &Path) -> Result<String, Problem> {
     let bytes = read::within(path, SNAPSHOT_BYTES_MAX).map_err(|error| Problem::io(&error))?;
-    let snapshot = tsmith_wal::etcd::snap::decode(&bytes).map_err(Problem::new)?;
-    let named = tsmith_wal::etcd::snap::file_name(&snapshot.record());
+    let snapshot = tsmith_wal::etcd::Snapshot::from_file(&bytes).map_err(Problem::new)?;
+    let named = snapshot.record().file_name();
     if path.file_name().is_some_and(|name| *name != *named) {
         let (index, term) = (snapshot.index, snapshot.term);
         return Err(Problem::new(format!(

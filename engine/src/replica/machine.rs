@@ -88,7 +88,7 @@ impl<F: Fs> Machine<F> {
         let path = directory(&self.dir, base);
         let options = Options {
             // Raft's log is the synced one.
-            log: LogOptions::default().durability(Durability::None),
+            log: LogOptions { durability: Durability::None, ..LogOptions::default() },
             // A committed entry cannot be refused.
             cache_bytes_max: None,
             snapshot_bytes: CACHE_BYTES,

@@ -22,7 +22,7 @@ pub(crate) fn settings(id: u64) -> Settings {
     settings.catch_up_entries = 3;
     // Several chunks per file.
     settings.chunk_bytes = 300;
-    settings.wal = WalOptions::default().segment_bytes(4096);
+    settings.wal = WalOptions { segment_bytes: 4096, ..WalOptions::default() };
     settings.background = false;
     settings
 }

@@ -35,7 +35,7 @@ impl Player<'_> {
         match text(&op["op"])? {
             "create" => {
                 let metadata = hex(&op["metadata"])?;
-                self.options = self.options.segment_bytes(number(&op["segment_bytes"])?);
+                self.options = WalOptions { segment_bytes: number(&op["segment_bytes"])?, ..self.options };
                 let wal = Wal::create(OsFs, self.dir, metadata.as_deref(), self.options)?;
                 self.open = Some(self.storage(wal));
             }

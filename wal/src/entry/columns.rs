@@ -51,14 +51,14 @@ pub(super) use decode::decode_write;
 use tokens::TokenWriter;
 
 /// The first byte of a payload. No payload of InfluxDB begins with it.
-pub const TAG: u8 = 0xc2;
+pub(super) const TAG: u8 = 0xc2;
 /// Maximum bytes of all keys and names of one payload. Without a limit, a short payload could repeat a long text very
 /// often.
-pub const TEXT_MAX: usize = ENTRY_BYTES_MAX;
+pub(super) const TEXT_MAX: usize = ENTRY_BYTES_MAX;
 /// Maximum number of values per byte of a payload: 256 equal values take two bytes.
-pub const VALUES_PER_BYTE_MAX: usize = 128;
+pub(super) const VALUES_PER_BYTE_MAX: usize = 128;
 /// Maximum number of values in one payload.
-pub const VALUES_MAX: usize = ENTRY_BYTES_MAX / 8;
+pub(super) const VALUES_MAX: usize = ENTRY_BYTES_MAX / 8;
 
 const SHARED: u8 = 1;
 const SAME: u8 = 2;
@@ -71,7 +71,7 @@ const SCALE_SHIFT: u32 = 2;
 /// # Errors
 /// The batch has more than [`VALUES_MAX`] values, more than [`TEXT_MAX`] bytes of keys, or a key that is too long for
 /// InfluxDB's formats. `out` is then unchanged.
-pub fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
+pub(super) fn encode_write(batch: &Batch<'_>, out: &mut Vec<u8>) -> Result<()> {
     let values = batch.value_count();
     if values > VALUES_MAX {
         return Err(Error::too_large("the values of a batch", values as u64, VALUES_MAX as u64));

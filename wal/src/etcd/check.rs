@@ -14,8 +14,8 @@ use crate::{Error, Result};
 /// What [`check`] found in a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Its segments, oldest first.
-    pub segments: Vec<SegmentName>,
+    /// The number of its segments.
+    pub segments: usize,
     /// The number of records, including checksum records.
     pub records: u64,
     /// The number of entries, including overwritten ones.
@@ -46,7 +46,7 @@ pub fn check<F: Fs>(fs: &F, dir: &Path, snap_dir: Option<&Path>) -> Result<Check
     if let Some(next) = names.get(names::consecutive(&names)) {
         return Err(Error::from(EtcdError::SegmentMissing { index: next.index }).at_path(dir));
     }
-    let (mut found, fold) = check_segments(fs, dir, names)?;
+    let (mut found, fold) = check_segments(fs, dir, &names)?;
     if let Some(snap_dir) = snap_dir {
         let (known, snapshotter) = (fold.committed(), Snapshotter::new(fs.clone(), snap_dir));
         let snapshot = newest_snapshot(&snapshotter, first, &known)?;
@@ -79,12 +79,12 @@ fn remnant<F: Fs>(snapshotter: &Snapshotter<F>, last: u64, has_databases: bool) 
 pub fn check_segment<F: Fs>(fs: &F, path: &Path) -> Result<Checked> {
     let name = path.file_name().and_then(SegmentName::parse);
     let name = name.ok_or_else(|| Error::from(EtcdError::Parse("the name of a segment")).at_path(path))?;
-    check_segments(fs, parent(path), vec![name]).map(|(found, _)| found)
+    check_segments(fs, parent(path), &[name]).map(|(found, _)| found)
 }
 
-fn check_segments<F: Fs>(fs: &F, dir: &Path, segments: Vec<SegmentName>) -> Result<(Checked, Fold<'static>)> {
+fn check_segments<F: Fs>(fs: &F, dir: &Path, segments: &[SegmentName]) -> Result<(Checked, Fold<'static>)> {
     let mut fold = Fold::new(Entries::Check, segments[0]);
-    let walk = walk(fs, dir, &segments, &mut fold)?;
+    let walk = walk(fs, dir, segments, &mut fold)?;
     if let Some(error) = walk.corruption(Strictness::default()) {
         return Err(error);
     }
@@ -92,5 +92,8 @@ fn check_segments<F: Fs>(fs: &F, dir: &Path, segments: Vec<SegmentName>) -> Resu
         return Err(Error::from(error.clone()).at_path(&dir.join(name.file_name())).at_offset(*offset));
     }
     let (records, entries, state, tail) = (walk.records, fold.entries, fold.contents.state, walk.tail());
-    Ok((Checked { segments, records, entries, state, tail, start: None, remnant: None }, fold))
+    Ok((
+        Checked { segments: segments.len(), records, entries, state, tail, start: None, remnant: None },
+        fold,
+    ))
 }

@@ -12,8 +12,8 @@
 //! of kind 4, whose checksum field is the running value at the end of the segment before. A length of zero is
 //! space that was never written: the end of the log.
 
-use super::EtcdError;
 use super::proto::{BYTES, NUMBER, message, varint_len};
+use super::{Entry, EtcdError, HardState, SnapshotRecord};
 use crate::crc32c;
 
 /// Bytes of the length before a record.
@@ -54,6 +54,23 @@ pub struct RawRecord<'a> {
     pub canonical: bool,
 }
 
+/// The decoded data of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// The metadata given to [`Wal::create`](super::Wal::create), if any.
+    Metadata(Option<&'a [u8]>),
+    /// An entry.
+    Entry(Entry),
+    /// A hard state.
+    State(HardState),
+    /// The checksum of all earlier segments. It begins a segment.
+    Checksum,
+    /// A snapshot exists.
+    Snapshot(SnapshotRecord),
+    /// A kind that etcd does not know.
+    Unknown(i64),
+}
+
 impl<'a> RawRecord<'a> {
     /// The record whose frame begins at `offset`. Its checksum is not verified. `None` at the end of the file
     /// or in space that was never written.
@@ -74,16 +91,37 @@ impl<'a> RawRecord<'a> {
         Ok(Some(Self { kind, crc, data, offset, record_bytes, padding: padding as u8, canonical }))
     }
 
+    /// Decodes its data.
+    ///
+    /// # Errors
+    /// The data is not a valid message of this kind.
+    pub fn message(&self) -> Result<Message<'a>, EtcdError> {
+        let data = self.data.unwrap_or_default();
+        Ok(match self.kind {
+            kind::METADATA => Message::Metadata(self.data),
+            kind::ENTRY => Message::Entry(Entry::decode(data)?),
+            kind::STATE => Message::State(HardState::decode(data)?),
+            kind::CRC => Message::Checksum,
+            kind::SNAPSHOT => Message::Snapshot(SnapshotRecord::decode(data)?),
+            other => Message::Unknown(other),
+        })
+    }
+
     /// Offset of the next frame.
     pub fn end(&self) -> u64 {
         self.offset + LENGTH_BYTES as u64 + self.record_bytes + u64::from(self.padding)
     }
 }
 
-/// Iterates over the records in a segment's bytes without verifying checksums, up to the end of the log or
-/// the first invalid record.
+/// The records in a segment's bytes, up to the end of the log or the first invalid record. Checksums are not
+/// verified.
+pub fn records(segment: &[u8]) -> impl Iterator<Item = Result<RawRecord<'_>, EtcdError>> {
+    RawRecords::new(segment)
+}
+
+/// Iterates over the records in a segment's bytes; see [`records`].
 #[derive(Debug)]
-pub struct RawRecords<'a> {
+pub(crate) struct RawRecords<'a> {
     bytes: &'a [u8],
     at: u64,
     ended: bool,
@@ -91,18 +129,13 @@ pub struct RawRecords<'a> {
 
 impl<'a> RawRecords<'a> {
     /// The records in `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self::starting_at(bytes, 0)
     }
 
     /// The records from offset `at` on.
     pub(super) fn starting_at(bytes: &'a [u8], at: u64) -> Self {
         Self { bytes, at, ended: false }
-    }
-
-    /// Offset where the next record would begin.
-    pub fn offset(&self) -> u64 {
-        self.at
     }
 }
 

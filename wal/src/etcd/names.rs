@@ -9,24 +9,29 @@ use crate::{Error, Result, directory};
 
 /// A segment's name: `<seq, 16 hex>-<index, 16 hex>.wal`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SegmentName {
+pub(crate) struct SegmentName {
     /// Counts segments from 0.
-    pub seq: u64,
+    pub(crate) seq: u64,
     /// One more than the last saved index when the segment was begun. Can decrease after an overwrite.
-    pub index: u64,
+    pub(crate) index: u64,
 }
 
 impl SegmentName {
     /// The file name.
-    pub fn file_name(self) -> String {
+    pub(crate) fn file_name(self) -> String {
         format!("{:016x}-{:016x}.wal", self.seq, self.index)
     }
 
     /// Parses a segment name. Only exact names match; etcd also accepts names that merely begin like one.
-    pub fn parse(name: &OsStr) -> Option<Self> {
+    pub(crate) fn parse(name: &OsStr) -> Option<Self> {
         let (seq, index) = name.to_str()?.strip_suffix(".wal")?.split_once('-')?;
         Some(Self { seq: hex16(seq)?, index: hex16(index)? })
     }
+}
+
+/// Whether a file of this name is a segment: `<number, 16 hex>-<index, 16 hex>.wal`.
+pub fn is_segment(name: &OsStr) -> bool {
+    SegmentName::parse(name).is_some()
 }
 
 /// Sixteen lower-case hex digits.

@@ -3,11 +3,10 @@
 use super::frame::RECORD_BYTES_MAX;
 
 /// Default size at which a segment is cut: 64 MB, not MiB.
-pub const SEGMENT_BYTES: u64 = 64_000_000;
+const SEGMENT_BYTES: u64 = 64_000_000;
 
 /// Options of a member's log.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct WalOptions {
     /// Space that a segment allocates, and the size at which it is cut. It is cut after the save that reaches
     /// the size, so it can be longer.
@@ -25,22 +24,6 @@ impl Default for WalOptions {
             strictness: Strictness::default(),
             record_bytes_max: RECORD_BYTES_MAX,
         }
-    }
-}
-
-impl WalOptions {
-    /// Sets the segment size.
-    #[must_use]
-    pub fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.segment_bytes = bytes;
-        self
-    }
-
-    /// Sets the strictness.
-    #[must_use]
-    pub fn strictness(mut self, strictness: Strictness) -> Self {
-        self.strictness = strictness;
-        self
     }
 }
 

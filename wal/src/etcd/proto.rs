@@ -172,8 +172,9 @@ impl Entry {
         Head::of_entry(self.kind, self.term, self.index)
     }
 
-    /// Encodes the entry.
-    pub fn encode(&self) -> Vec<u8> {
+    /// Encodes the entry. A log writes head and content without joining them.
+    #[cfg(test)]
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match &self.data {
             Some(data) => {
@@ -192,7 +193,7 @@ impl Entry {
     }
 
     /// Decodes an entry.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [kind, term, index, data] = Self::fields(bytes)?;
         Ok(Self {
             kind: EntryKind(kind.or_zero() as i32),
@@ -209,7 +210,7 @@ impl HardState {
     }
 
     /// Decodes a state.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [term, vote, commit] = message("a hard state", [NUMBER; 3], bytes)?;
         Ok(Self { term: term.or_zero(), vote: vote.or_zero(), commit: commit.or_zero() })
     }
@@ -217,7 +218,7 @@ impl HardState {
 
 impl ConfState {
     /// Encodes the membership.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let lists = [&self.voters, &self.learners, &self.voters_outgoing, &self.learners_next];
         for (tag, list) in [0x08, 0x10, 0x18, 0x20].into_iter().zip(lists) {
@@ -230,7 +231,7 @@ impl ConfState {
     }
 
     /// Decodes a membership.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let mut conf = Self::default();
         Fields::each("a membership", bytes, |number, value| {
             match number {
@@ -249,7 +250,7 @@ impl ConfState {
 
 impl Snapshot {
     /// Encodes the snapshot.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if let Some(data) = &self.data {
             push_bytes(&mut out, 0x0a, data);
@@ -262,7 +263,7 @@ impl Snapshot {
     }
 
     /// Decodes a snapshot.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [data, metadata] = message("a snapshot", [BYTES; 2], bytes)?;
         let metadata = metadata.bytes().unwrap_or_default();
         let [conf_state, index, term] = message("a snapshot's metadata", [BYTES, NUMBER, NUMBER], metadata)?;
@@ -282,7 +283,7 @@ impl Snapshot {
 
 impl SnapshotRecord {
     /// Encodes the record.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend_from_slice(&Head([(0x08, self.index), (0x10, self.term)]).encode());
         if let Some(conf_state) = &self.conf_state {
@@ -292,7 +293,7 @@ impl SnapshotRecord {
     }
 
     /// Decodes a record.
-    pub fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, EtcdError> {
         let [index, term, conf_state] = message("a snapshot record", [NUMBER, NUMBER, BYTES], bytes)?;
         let conf_state = conf_state.bytes().map(ConfState::decode).transpose()?;
         Ok(Self { index: index.or_zero(), term: term.or_zero(), conf_state })

@@ -20,7 +20,11 @@ pub fn read<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<Content
 }
 
 /// The content up to the place where etcd would fail, and the error.
-pub fn read_prefix<F: Fs>(fs: &F, dir: &Path, start: &SnapshotRecord) -> Result<(Contents, Option<Error>)> {
+pub(crate) fn read_prefix<F: Fs>(
+    fs: &F,
+    dir: &Path,
+    start: &SnapshotRecord,
+) -> Result<(Contents, Option<Error>)> {
     let names = names::from_index(fs, dir, start.index)?;
     let mut fold = Fold::new(Entries::Keep(start), names[0]);
     let walk = walk(fs, dir, &names, &mut fold)?;

@@ -46,30 +46,34 @@ pub struct Snapshotter<F: Fs = OsFs> {
     database_syncs: Arc<SyncLatencies>,
 }
 
-/// The file name of a snapshot.
-pub fn file_name(snapshot: &SnapshotRecord) -> String {
-    format!("{:016x}-{:016x}{SUFFIX}", snapshot.term, snapshot.index)
+impl SnapshotRecord {
+    /// The name of the snapshot's file.
+    pub fn file_name(&self) -> String {
+        format!("{:016x}-{:016x}{SUFFIX}", self.term, self.index)
+    }
 }
 
-/// Decodes the content of a snapshot file.
-pub fn decode(bytes: &[u8]) -> Result<Snapshot, EtcdError> {
-    if bytes.is_empty() {
-        return Err(EtcdError::SnapshotEmpty);
+impl Snapshot {
+    /// Decodes the content of a snapshot file.
+    pub fn from_file(bytes: &[u8]) -> Result<Self, EtcdError> {
+        if bytes.is_empty() {
+            return Err(EtcdError::SnapshotEmpty);
+        }
+        let (stored, data) = decode_checked(bytes)?;
+        // In etcd's files a checksum of zero means that there is none.
+        if data.is_empty() || stored == 0 {
+            return Err(EtcdError::SnapshotEmpty);
+        }
+        let computed = crc32c::hash(data);
+        if computed != stored {
+            return Err(EtcdError::SnapshotCrc { stored, computed });
+        }
+        Self::decode(data)
     }
-    let (stored, data) = decode_checked(bytes)?;
-    // In etcd's files a checksum of zero means that there is none.
-    if data.is_empty() || stored == 0 {
-        return Err(EtcdError::SnapshotEmpty);
-    }
-    let computed = crc32c::hash(data);
-    if computed != stored {
-        return Err(EtcdError::SnapshotCrc { stored, computed });
-    }
-    Snapshot::decode(data)
 }
 
 /// Encodes the content of a snapshot file.
-pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
+pub(crate) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let data = snapshot.encode();
     encode_checked(crc32c::hash(&data), &data)
 }
@@ -83,7 +87,7 @@ impl<F: Fs> Snapshotter<F> {
     }
 
     /// The directory.
-    pub fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -93,7 +97,8 @@ impl<F: Fs> Snapshotter<F> {
     }
 
     /// Latencies of database syncs.
-    pub fn database_syncs(&self) -> &Arc<SyncLatencies> {
+    #[cfg(test)]
+    fn database_syncs(&self) -> &Arc<SyncLatencies> {
         &self.database_syncs
     }
 
@@ -105,7 +110,7 @@ impl<F: Fs> Snapshotter<F> {
         if snapshot.index == 0 {
             return Ok(());
         }
-        let path = self.dir.join(file_name(&snapshot.record()));
+        let path = self.dir.join(snapshot.record().file_name());
         self.publish(&path, &self.syncs, |file| file.write_all_at(&encode(snapshot), 0).map(|()| file))
     }
 
@@ -156,7 +161,7 @@ impl<F: Fs> Snapshotter<F> {
     /// Reads a snapshot file.
     pub fn read(&self, path: &Path) -> Result<Snapshot> {
         let bytes = self.fs.read_within(path, SNAPSHOT_BYTES_MAX).at("read", path)?;
-        decode(&bytes).map_err(|error| Error::from(error).at_path(path))
+        Snapshot::from_file(&bytes).map_err(|error| Error::from(error).at_path(path))
     }
 
     /// Loads the newest readable snapshot. Renames unreadable ones to `<name>.broken`.
@@ -171,7 +176,7 @@ impl<F: Fs> Snapshotter<F> {
     }
 
     /// The same without changing anything: unreadable snapshots are skipped.
-    pub fn newest_readable(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
+    pub(super) fn newest_readable(&self, known: &[SnapshotRecord]) -> Result<Option<Snapshot>> {
         self.newest(|snapshot| is_known(known, snapshot)).map(|(newest, _)| newest)
     }
 
@@ -279,8 +284,8 @@ pub fn is_snapshot(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.ends_with(SUFFIX))
 }
 
-/// Whether the name is one that a snapshot file gets.
-pub fn is_numbered(name: &OsStr) -> bool {
+/// Whether a file has the exact name of a snapshot: `<term, 16 hex>-<index, 16 hex>.snap`.
+pub fn is_numbered_snapshot(name: &OsStr) -> bool {
     names::is_numbered(name, SUFFIX)
 }
 

@@ -208,7 +208,8 @@ impl<F: Fs> Wal<F> {
     }
 
     /// The segments it holds, oldest first.
-    pub fn held(&self) -> impl Iterator<Item = SegmentName> {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn held(&self) -> impl Iterator<Item = SegmentName> {
         self.writer.segments.iter().map(|segment| segment.name)
     }
 

@@ -38,7 +38,7 @@ pub struct NotRegular;
 
 impl NotRegular {
     /// Whether `error` contains this error.
-    pub fn is(error: &io::Error) -> bool {
+    pub(crate) fn is(error: &io::Error) -> bool {
         error.get_ref().and_then(|found| found.downcast_ref::<Self>()).is_some()
     }
 }

@@ -22,7 +22,7 @@ pub fn create_temporary<F: Fs>(fs: &F, path: &Path) -> io::Result<(PathBuf, F::F
 }
 
 /// Removes a file if it exists. Durable once its directory is synced.
-pub fn remove_if_there<F: Fs>(fs: &F, path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there<F: Fs>(fs: &F, path: &Path) -> io::Result<()> {
     match fs.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,

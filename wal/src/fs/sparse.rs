@@ -10,11 +10,11 @@ use super::error::TooLong;
 use crate::ENTRY_BYTES_MAX;
 
 /// More bytes than any record has, compressed or not.
-pub const ZEROS_MAX: u64 = ENTRY_BYTES_MAX as u64 / 2 * 3;
+pub(super) const ZEROS_MAX: u64 = ENTRY_BYTES_MAX as u64 / 2 * 3;
 
 const PIECE_BYTES: usize = 1 << 20;
 
-/// More than [`ZEROS_MAX`] zeros, followed by other bytes.
+/// A segment contains 96 MiB of zeros or more, followed by other bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "offset {offset}: {bytes} zeros, followed by other bytes. No log writes so many zeros. Nothing was changed. Restore the \
@@ -32,7 +32,7 @@ pub struct Hole {
 /// # Errors
 ///
 /// The segment is longer than `limit` ([`TooLong`]), contains a [`Hole`], or cannot be read.
-pub fn read(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read(file: impl Read, len: u64, limit: u64) -> io::Result<Vec<u8>> {
     TooLong::check(len, limit)?;
     // Another process may extend the file.
     let mut file = file.take(limit.saturating_add(1));

@@ -6,14 +6,14 @@ use super::file::FsFile;
 
 /// Reads a file sequentially from its first byte. Not buffered.
 #[derive(Debug)]
-pub struct FileReader<'f, F> {
+pub(super) struct FileReader<'f, F> {
     file: &'f F,
     at: u64,
 }
 
 impl<'f, F: FsFile> FileReader<'f, F> {
     /// Reads `file` from its first byte.
-    pub fn new(file: &'f F) -> Self {
+    pub(super) fn new(file: &'f F) -> Self {
         Self { file, at: 0 }
     }
 }

@@ -29,7 +29,7 @@ type Simulated = SegmentLog<PlainFile<SimFs>, Influx>;
 const DIR: &str = "/wal";
 
 fn open(fs: &SimFs) -> Arc<Simulated> {
-    let options = LogOptions::default().segment_bytes(4096);
+    let options = LogOptions { segment_bytes: 4096, ..LogOptions::default() };
     let opened = Simulated::open(fs.clone(), Path::new(DIR), options, |_, _| Ok(()));
     Arc::new(opened.expect("opens").0)
 }

@@ -123,7 +123,7 @@ const PADDING_BYTES: usize = 8;
 /// salvage gives the same result.
 pub fn salvage_keeps_valid_records<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let (all, path, intact) = closed_log::<L>(scratch, &[300; 5]);
-    let options = LogOptions::default().recovery(RecoveryMode::Salvage);
+    let options = LogOptions { recovery: RecoveryMode::Salvage, ..LogOptions::default() };
     let half = intact.len() / 2;
     for (at, len) in (0..half).step_by(29).map(|at| (at, 1)).chain([(half / 2, 40), (half / 3, half / 2)]) {
         let mut bytes = intact.clone();

@@ -110,7 +110,7 @@ pub fn reopening_changes_nothing<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 
 /// Law: no record of concurrent threads is lost, and replay is in the order of positions.
 pub fn concurrent_records_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(16 << 10));
+    let (log, ..) = open::<L>(scratch, LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() });
     let write = |thread: u8| -> Vec<(Position, Vec<u8>)> {
         let payloads = (0..60u8).map(|n| [&[thread, n][..], &noise(n.into(), 40)].concat());
         payloads.map(|payload| (put(&log, &payload), payload)).collect()
@@ -128,7 +128,7 @@ pub fn concurrent_records_all_come_back<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 
 /// Law: a log rolls to further segments, and stores records larger than a segment.
 pub fn segments_roll<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let options = LogOptions::default().segment_bytes(2048);
+    let options = LogOptions { segment_bytes: 2048, ..LogOptions::default() };
     let (log, ..) = open::<L>(scratch, options);
     let mut written: Vec<Vec<u8>> = (0..40).map(|n| noise(n, 200)).collect();
     written.insert(20, noise(99, 10_000));
@@ -199,7 +199,7 @@ impl Replay for Kept {
 /// Law: replay as entries, parallel or not, gives the same entries in the same order as replay record by record, and
 /// reports progress. An error of the callback is returned with its place.
 pub fn entries_replay_like_records<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let options = LogOptions::default().segment_bytes(512 << 10);
+    let options = LogOptions { segment_bytes: 512 << 10, ..LogOptions::default() };
     let (log, ..) = open::<L>(scratch, options);
     for n in 0..220_u64 {
         let mut builder = BatchBuilder::new();

@@ -9,7 +9,7 @@ use crate::{Durability, ErrorKind, Log, LogOptions, Position, Record};
 
 /// Law: each record's position is above the one before, whatever its size.
 pub fn positions_strictly_increase<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(4096));
+    let (log, ..) = open::<L>(scratch, LogOptions { segment_bytes: 4096, ..LogOptions::default() });
     let mut last = Position::ZERO;
     for len in (0..300).chain([5000, 0, 100_000, 1]) {
         let at = log.append(Record::write(&vec![7; len])).expect("appends");
@@ -37,7 +37,7 @@ pub fn a_cut_divides_the_positions<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 
 /// Law: threads that append concurrently never get the same position, and each thread sees its positions increase.
 pub fn concurrent_appends_get_distinct_positions<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(16 << 10));
+    let (log, ..) = open::<L>(scratch, LogOptions { segment_bytes: 16 << 10, ..LogOptions::default() });
     let write = |thread: u8| -> Vec<Position> { (0..50).map(|n| put(&log, &[thread, n])).collect() };
     let all: Vec<Vec<Position>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8).map(|thread| scope.spawn(move || write(thread))).collect();
@@ -113,7 +113,7 @@ pub fn foreign_files_are_left_alone<L: Log<Fs = OsFs>>(scratch: &Scratch) {
 
 /// Law: truncating is allowed at any position, even one that no record has, and the log continues.
 pub fn truncating_at_any_position_is_allowed<L: Log<Fs = OsFs>>(scratch: &Scratch) {
-    let (log, ..) = open::<L>(scratch, LogOptions::default().segment_bytes(2048));
+    let (log, ..) = open::<L>(scratch, LogOptions { segment_bytes: 2048, ..LogOptions::default() });
     let mut last = Position::ZERO;
     for round in 0..40 {
         let at = put(&log, &[round; 300]);
@@ -129,7 +129,7 @@ pub fn truncating_at_any_position_is_allowed<L: Log<Fs = OsFs>>(scratch: &Scratc
 pub fn every_durability_confirms<L: Log<Fs = OsFs>>(scratch: &Scratch) {
     let intervals = [Duration::from_millis(1), Duration::ZERO, Duration::MAX].map(Durability::Interval);
     for durability in [Durability::Each, Durability::Group, Durability::None].into_iter().chain(intervals) {
-        let (log, ..) = open::<L>(scratch, LogOptions::default().durability(durability));
+        let (log, ..) = open::<L>(scratch, LogOptions { durability, ..LogOptions::default() });
         let first = log.append(Record::write(b"one")).expect("appends");
         let second = log.append(Record::write(b"two")).expect("appends");
         assert!(log.sync(second).expect("syncs").at() >= second);

@@ -24,7 +24,7 @@ pub fn any_bytes_are_segments_or_refused<L: Log<Fs = SimFs>>(files: &[(&str, &[u
     let mut fewer: Vec<Replayed> = Vec::new();
     for mode in [RecoveryMode::Strict, RecoveryMode::Salvage] {
         let fs = image.kill();
-        let options = LogOptions::default().segment_bytes(4096).recovery(mode);
+        let options = LogOptions { segment_bytes: 4096, recovery: mode, ..LogOptions::default() };
         let open = || open_keeping::<L>(fs.clone(), Path::new(DIR), options);
         let Ok((log, seen, recovery)) = open() else {
             assert_eq!(segments(&fs), segments(&image), "{mode:?}: refused, and changed");

@@ -84,7 +84,7 @@ of_every_log! {
 
 /// The same without preallocated space.
 fn sweep_without_preallocation<L: Log<Fs = SimFs>>() {
-    let options = || options(Durability::Group).preallocate(false);
+    let options = || LogOptions { preallocate: false, ..options(Durability::Group) };
     let script = |fs: &SimFs| -> Run { script_of::<L>(fs, options(), true) };
     let complete = SimFs::default();
     assert_eq!(script(&complete).appended.len(), 26, "the script runs without faults");
@@ -110,7 +110,7 @@ fn a_power_cut_without_preallocation_loses_none() {
 /// Story: a segment's head was synced together with its preallocated space. A power cut left the space without the head:
 /// megabytes of junk. The search for records in it did not end, and recovery called a segment without records corrupt.
 fn sweep_of_long_segments<L: Log<Fs = SimFs>>() {
-    let options = || LogOptions::default().segment_bytes(3 << 20);
+    let options = || LogOptions { segment_bytes: 3 << 20, ..LogOptions::default() };
     let script = |fs: &SimFs| -> tsmith_wal::Result<Vec<u32>> {
         let (log, _) = L::open(fs.clone(), Path::new(DIR), options(), |_, _| Ok(()))?;
         let mut confirmed = Vec::new();

@@ -16,7 +16,7 @@ pub(crate) const DIR: &str = "/data/wal";
 pub(crate) const SEEDS: u64 = 8;
 
 pub(crate) fn options(durability: Durability) -> LogOptions {
-    LogOptions::default().segment_bytes(2048).durability(durability)
+    LogOptions { segment_bytes: 2048, durability, ..LogOptions::default() }
 }
 
 pub(crate) fn number_of(payload: &[u8]) -> Result<u32, String> {

@@ -55,7 +55,7 @@ impl Scratch {
 }
 
 pub(crate) fn options() -> WalOptions {
-    WalOptions::default().segment_bytes(64 << 10)
+    WalOptions { segment_bytes: 64 << 10, ..WalOptions::default() }
 }
 
 pub(crate) fn entry(index: u64, len: usize) -> Entry {

@@ -8,7 +8,7 @@ pub(crate) const DIR: &str = "/m/wal";
 
 /// Segments of one page.
 pub(crate) fn options() -> WalOptions {
-    WalOptions::default().segment_bytes(4096)
+    WalOptions { segment_bytes: 4096, ..WalOptions::default() }
 }
 
 /// An entry whose content is a function of index and term, so that a test can check it after recovery.
