@@ -27,7 +27,10 @@ fn parts(registry: &Registry) -> ValueParser {
     let registry = registry.clone();
     let parse = move |text: &str| {
         let parts: Parts = text.parse()?;
-        registry.check(&parts).map_err(|error| error.kind().to_string())?;
+        let missing: Vec<_> = registry.missing(&parts).iter().map(|error| error.kind().to_string()).collect();
+        if !missing.is_empty() {
+            return Err(missing.join("; ").into());
+        }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(parts)
     };
     ValueParser::new(parse)

@@ -77,13 +77,11 @@ impl From<&tsmith_wal::Error> for Problem {
 
 /// The error that names all parts of a manifest that this build does not have, if there are any.
 pub(crate) fn missing_parts(parts: &Parts, registry: &Registry) -> Option<String> {
-    let named = |part, name: &String, is_missing: bool| is_missing.then(|| format!("the {part} `{name}`"));
-    let missing = [
-        named("storer", &parts.storer, registry.find_storer(&parts.storer).is_err()),
-        named("log", &parts.log, registry.find_log(&parts.log).is_err()),
-        named("encoder", &parts.encoder, registry.find_encoder(&parts.encoder).is_err()),
-    ];
-    let missing: Vec<_> = missing.into_iter().flatten().collect();
+    let named = |error: &Error| match error.kind() {
+        tsmith_engine::ErrorKind::UnknownPart { part, asked, .. } => format!("the {part} `{asked}`"),
+        other => other.to_string(),
+    };
+    let missing: Vec<_> = registry.missing(parts).iter().map(named).collect();
     if missing.is_empty() {
         return None;
     }

@@ -168,7 +168,7 @@ impl Source {
             let full = lines == self.limits.lines_max || self.scanned - self.start >= BATCH_BYTES;
             let rest = self.buffer.get(self.scanned..).unwrap_or_default();
             let string_line_bytes_max = self.limits.string_line_bytes_max;
-            if !full && let Some(first) = line::cut_line(rest, self.ended, string_line_bytes_max) {
+            if !full && let Some(first) = line::first_line(rest, self.ended, string_line_bytes_max) {
                 let len = first.len;
                 let next = self.section.change(&rest[..len]);
                 // A long line gets its own batch. Together with others it may not fit into a record of the log.

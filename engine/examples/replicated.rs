@@ -305,11 +305,11 @@ fn line_end(text: &mut Vec<u8>, at: usize) -> Option<usize> {
     if probe {
         text.push(b'#');
     }
-    let len = line::first_line(&text[at..], false, line::STRING_LINE_BYTES_MAX);
+    let first = line::first_line(&text[at..], false, line::STRING_LINE_BYTES_MAX);
     if probe {
         text.pop();
     }
-    Some(at + len?)
+    Some(at + first?.len)
 }
 
 /// Child processes. They end with this one.

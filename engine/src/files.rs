@@ -117,12 +117,12 @@ impl TsmFile {
     }
 
     /// The times at which points of `key` were deleted from this file, ascending.
-    pub fn deleted(&self, key: &[u8]) -> &[TimeRange] {
+    pub(crate) fn deleted(&self, key: &[u8]) -> &[TimeRange] {
         self.deletions().ranges(key)
     }
 
     /// All deletions from this file.
-    pub fn deletions(&self) -> &Deletions {
+    pub(crate) fn deletions(&self) -> &Deletions {
         self.tombstones.deletions()
     }
 

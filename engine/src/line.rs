@@ -292,16 +292,6 @@ pub fn parse<'a>(
     parser.lines(Parser::fast_line)
 }
 
-/// Length of the first line of `text`, including its line end. It cuts a stream into texts that [`parse`]
-/// reads as it would read the complete stream. Returns `None` if the line may continue after `text`. With
-/// `complete`, nothing follows `text`.
-///
-/// The result agrees with [`parse`] at the same [`LineOptions::string_line_bytes_max`]. A line end inside a
-/// string is part of the line if the string closes and the line has the form of a point.
-pub fn first_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<usize> {
-    cut_line(text, complete, string_line_bytes_max).map(|line| line.len)
-}
-
 /// The first line of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstLine {
@@ -312,8 +302,13 @@ pub struct FirstLine {
     pub is_cut: bool,
 }
 
-/// Like [`first_line`], and also reports whether the limit ended the line.
-pub fn cut_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<FirstLine> {
+/// Finds the first line of `text`. It cuts a stream into texts that [`parse`] reads as it would read the
+/// complete stream. Returns `None` if the line may continue after `text`. With `complete`, nothing follows
+/// `text`.
+///
+/// The result agrees with [`parse`] at the same [`LineOptions::string_line_bytes_max`]. A line end inside a
+/// string is part of the line if the string closes and the line has the form of a point.
+pub fn first_line(text: &[u8], complete: bool, string_line_bytes_max: usize) -> Option<FirstLine> {
     let whole = |len| FirstLine { len, is_cut: false };
     if let Some(end) = plain_line_end(text) {
         return Some(whole(end + 1));

@@ -186,14 +186,15 @@ impl<F: Fs> Registry<F> {
         })
     }
 
-    /// Checks that all names are known.
-    ///
-    /// # Errors
-    /// The first unknown name. The error lists the known names.
-    pub fn check(&self, parts: &Parts) -> Result<()> {
-        self.find_storer(&parts.storer)?;
-        self.find_log(&parts.log)?;
-        self.find_encoder(&parts.encoder).map(drop)
+    /// One error ([`ErrorKind::UnknownPart`]) for each part that this registry does not have. Each error lists
+    /// the known names.
+    pub fn missing(&self, parts: &Parts) -> Vec<Error> {
+        let found = [
+            self.find_storer(&parts.storer).map(drop),
+            self.find_log(&parts.log).map(drop),
+            self.find_encoder(&parts.encoder).map(drop),
+        ];
+        found.into_iter().filter_map(Result::err).collect()
     }
 
     /// Like [`Registry::open`], on the file system `fs`.
@@ -323,16 +324,18 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_the_known_names() {
         let registry = Registry::standard().storer::<Ring>("mine", "another ring");
-        let parts = Parts { storer: "rnig".into(), ..Parts::default() };
-        let error = registry.check(&parts).expect_err("a typo");
+        let parts = Parts { storer: "rnig".into(), log: "fiel".into(), ..Parts::default() };
+        let missing = registry.missing(&parts);
+        let [storer, log] = &missing[..] else { panic!("{missing:?}") };
         let expected = ErrorKind::UnknownPart {
             part: "storer",
             asked: "rnig".into(),
             known: vec!["ring", "hashmap", "empty", "mine"],
         };
-        assert_eq!(format!("{:?}", error.kind()), format!("{expected:?}"));
+        assert_eq!(format!("{:?}", storer.kind()), format!("{expected:?}"));
+        assert!(matches!(log.kind(), ErrorKind::UnknownPart { part: "log", .. }), "{log}");
         let known = Parts { storer: "mine".into(), ..Parts::default() };
-        registry.check(&known).expect("was added");
+        assert!(registry.missing(&known).is_empty());
     }
 
     #[test]

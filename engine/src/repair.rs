@@ -93,14 +93,6 @@ impl<F: Fs> Owned<F> {
     }
 }
 
-/// Like [`tsm_file_without`], for a file whose keys contradict no other file.
-///
-/// # Errors
-/// As for [`tsm_file_without`].
-pub fn tsm_file<F: Fs>(fs: &F, path: &Path, decoders: &Decoders, dry_run: bool) -> Result<Repaired<Salvage>> {
-    tsm_file_without(fs, path, &[], decoders, dry_run)
-}
-
 /// Repairs the TSM file at `path`. With `dry_run` nothing is changed and the result says what would happen.
 /// Keys of this file that `two_types` names are dropped, because the older file's points count. A file that
 /// keeps no point is quarantined.
@@ -111,7 +103,7 @@ pub fn tsm_file<F: Fs>(fs: &F, path: &Path, decoders: &Decoders, dry_run: bool) 
 /// - The file cannot be read, or the new one cannot be written.
 ///
 /// The file is then unchanged.
-pub fn tsm_file_without<F: Fs>(
+pub fn tsm_file<F: Fs>(
     fs: &F,
     path: &Path,
     two_types: &[TwoTypes],

@@ -193,7 +193,7 @@ fn cuts_differ(body: &[u8]) -> bool {
             at += 1;
         }
         let theirs = rest.len().min(at + 1);
-        if tsmith_engine::line::first_line(rest, true, 1 << 20) != Some(theirs) {
+        if tsmith_engine::line::first_line(rest, true, 1 << 20).map(|line| line.len) != Some(theirs) {
             return true;
         }
         rest = &rest[theirs..];

@@ -65,10 +65,11 @@ fn outside_blocks_are_compacted_and_repaired() {
     let mut byte = [0];
     assert_eq!(file.read_at(&mut byte, 20).expect("readable"), 1);
     file.write_all_at(&[byte[0] ^ 1], 20).and_then(|()| file.sync_all()).expect("written");
-    let error = repair::tsm_file(&fs, &path, &Decoders::standard(), false).expect_err("lacks the encoder");
+    let error =
+        repair::tsm_file(&fs, &path, &[], &Decoders::standard(), false).expect_err("lacks the encoder");
     assert!(is_unknown_encoder(&error), "{error}");
     let repaired =
-        repair::tsm_file(&fs, &path, &with_outside(&fs).encoders().decoders(), false).expect("repairs");
+        repair::tsm_file(&fs, &path, &[], &with_outside(&fs).encoders().decoders(), false).expect("repairs");
     assert_eq!((repaired.salvage.kept_values, repaired.salvage.dropped_blocks()), (1500, 1));
 
     let times = open(&fs).read(KEY, TimeRange::ALL).expect("reads").times().to_vec();

@@ -78,9 +78,9 @@ fn only_the_corrupt_block_is_dropped() {
     let fs = shard();
     let corrupt = corruption(&fs, TSM, 20);
     let before = fs.snapshot();
-    let planned = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), true).expect("looked at");
+    let planned = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), true).expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
-    let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false).expect("repaired");
     assert_eq!(done.quarantined, planned.quarantined);
     assert_eq!(done.quarantined.as_deref(), Some(Path::new("/shard/000000001-000000001.tsm.bad")));
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (3, 1, false));
@@ -88,7 +88,7 @@ fn only_the_corrupt_block_is_dropped() {
     assert_eq!((&key.key[..], key.kept_range), (&b"a#!~#v"[..], Some(TimeRange::new(1000, 2499))));
     assert_eq!(key.dropped[0].entry.range, TimeRange::new(0, 999));
     assert_repaired(&fs, &corrupt, "repaired");
-    let again = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("looked at");
+    let again = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false).expect("looked at");
     assert!(again.salvage.is_whole() && again.quarantined.is_none());
 }
 
@@ -97,15 +97,15 @@ fn a_crash_in_a_repair_loses_nothing() {
     let original = shard();
     let corrupt = corruption(&original, TSM, 20);
     let counted = original.kill();
-    repair::tsm_file(&counted, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
+    repair::tsm_file(&counted, Path::new(TSM), &[], &Decoders::standard(), false).expect("repaired");
     for stop in 1..=counted.operations() {
         for seed in 0..6 {
             let fs = original.kill();
             fs.stop_at(stop);
-            let _ended = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false);
+            let _ended = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false);
             let fs = fs.crash(seed);
             let what = format!("stopped at {stop}, seed {seed}");
-            let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false);
+            let done = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false);
             let done = done.unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!((done.salvage.kept_keys, done.salvage.kept_blocks), (2, 3), "{what}");
             assert_repaired(&fs, &corrupt, &what);
@@ -124,7 +124,7 @@ fn an_interrupted_repair_can_be_repeated() {
     corruption(&original, "/shard/tsmith.manifest", 10);
     type Repair = fn(&SimFs) -> tsmith_engine::Result<()>;
     let repairs: [Repair; 3] = [
-        |fs| repair::tsm_file(fs, Path::new(TSM), &Decoders::standard(), false).map(drop),
+        |fs| repair::tsm_file(fs, Path::new(TSM), &[], &Decoders::standard(), false).map(drop),
         |fs| repair::tombstones(fs, Path::new(TOMBSTONE), false).map(drop),
         |fs| repair::manifest(&Registry::standard_on(fs), fs, Path::new(DIR), None, false).map(drop),
     ];
@@ -165,7 +165,7 @@ fn a_file_without_a_valid_block_is_quarantined() {
     for entry in reader.keys().flat_map(tsmith_tsm::KeyEntry::entries) {
         corruption(&fs, TSM, entry.offset);
     }
-    let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false).expect("repaired");
     assert!(done.gone);
     let shard = open(&fs);
     assert!(shard.files().is_empty() && shard.keys().is_empty());
@@ -178,7 +178,7 @@ fn a_repair_that_fails_changes_nothing() {
     corruption(&fs, TSM, 20);
     let before = fs.snapshot();
     fs.set_space(Some(0));
-    repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect_err("no space");
+    repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false).expect_err("no space");
     assert_eq!(fs.snapshot(), before);
 }
 
@@ -188,7 +188,7 @@ fn a_corrupt_footer_loses_no_block() {
     let fs = shard();
     let len = fs.read(Path::new(TSM)).expect("exists").len() as u64;
     corruption(&fs, TSM, len - 5);
-    let done = repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), false).expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), false).expect("repaired");
     assert_eq!((done.salvage.kept_blocks, done.salvage.dropped_blocks(), done.gone), (4, 0, false));
     let shard = open(&fs);
     assert_eq!(read(&shard, b"a").len(), 2500);
@@ -204,7 +204,7 @@ fn without_an_index_nothing_is_guessed() {
     let before = fs.snapshot();
     for dry_run in [true, false] {
         let error =
-            repair::tsm_file(&fs, Path::new(TSM), &Decoders::standard(), dry_run).expect_err("no index");
+            repair::tsm_file(&fs, Path::new(TSM), &[], &Decoders::standard(), dry_run).expect_err("no index");
         assert!(matches!(error.kind(), ErrorKind::NoIndex(_)), "{error}");
         assert_eq!(fs.snapshot(), before);
     }
@@ -270,19 +270,19 @@ fn a_corrupt_manifest_is_rewritten() {
             continue;
         };
         assert_eq!(fs.read(&done.quarantined.expect("quarantined")).expect("exists"), bytes);
-        let (made_up, written) = (done.salvage.made_up, done.salvage.manifest);
+        let (inferred, written) = (done.salvage.inferred, done.salvage.manifest);
         let read = Manifest::read(&fs, Path::new(DIR)).expect("valid").expect("exists");
         assert_eq!(read, written, "byte {at}");
-        assert!(!made_up.is_empty() || read == manifest, "byte {at}: {made_up:?}");
+        assert!(!inferred.is_empty() || read == manifest, "byte {at}: {inferred:?}");
         // An unreadable line affects no other line.
         let name = |line: &str| line.split(' ').next().map(str::to_owned);
         let broken = [name(lines[hit]), lines.get(hit + 1).and_then(|next| name(next))];
         assert!(
-            made_up.iter().all(|line| broken.contains(&Some((*line).to_owned()))),
-            "byte {at}: {made_up:?}"
+            inferred.iter().all(|line| broken.contains(&Some((*line).to_owned()))),
+            "byte {at}: {inferred:?}"
         );
         // If the types are unknown, the stricter scope is used.
-        assert!(!made_up.contains(&"types") || read.typing == FieldTyping::Measurement);
+        assert!(!inferred.contains(&"types") || read.typing == FieldTyping::Measurement);
     }
 }
 

@@ -5,13 +5,12 @@ mod group;
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
-use tsmith_engine::replica::transport::Faults;
 use tsmith_engine::replica::{Error, Replica};
 use tsmith_wal::testing::SimFs;
 
 use group::{
-    ASK, CHUNK, CHUNK_HEAD, Group, OF_GROUP, VOTERS, forged, raft_message, refused, said, until_it_asks,
-    with_one_behind,
+    ASK, CHUNK, CHUNK_HEAD, Faults, Group, OF_GROUP, VOTERS, forged, raft_message, refused, said,
+    until_it_asks, with_one_behind,
 };
 
 /// Corrupts a chunk in every way.

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tsmith_engine::replica::Replica;
-use tsmith_engine::replica::transport::{Faults, Network};
 use tsmith_wal::fs::{Fs, FsFile as _};
 use tsmith_wal::testing::SimFs;
 
-use group::{DIR, Group, VOTERS, files_below, settings, with_one_behind, with_one_behind_for};
+use group::{
+    DIR, Faults, Group, Network, VOTERS, files_below, settings, with_one_behind, with_one_behind_for,
+};
 
 #[test]
 fn a_quiet_group_elects_writes_and_agrees() {

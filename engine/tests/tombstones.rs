@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use server::{Influxd, shard_dirs, start_with_database};
+use tsmith_engine::files::tombstones_of;
 use tsmith_engine::{
     BatchBuilder, Dirs, DynEngine, ErrorKind, FieldKey, LineOptions, Options, Result, Selection, TimeRange,
     Timestamp, Value,
@@ -237,7 +238,7 @@ fn influxd_reads_tombstones_after_our_crash() {
     shard.delete(Selection::Keys(&all[..500]), TimeRange::ALL).expect("deleted");
     let with_keys =
         shard.files().iter().find(|file| file.reader().find(&all[0]).is_some()).map(|file| file.name());
-    let path = dirs.data.join(with_keys.expect("their file").tombstone());
+    let path = tombstones_of(&dirs.data.join(with_keys.expect("their file").to_string()));
     let mut valid = fs::read(&path).expect("tombstones");
     shard.delete(Selection::Keys(&all[500..2000]), TimeRange::ALL).expect("deleted");
     let complete = fs::read(&path).expect("tombstones");

@@ -117,17 +117,14 @@ fn a_file_that_contradicts_an_older_one_is_repaired() {
     let check = check(&fs);
     assert_eq!(check.two_types().len(), 1);
     let before = fs.snapshot();
-    let planned =
-        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), true)
-            .expect("looked at");
+    let planned = repair::tsm_file(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), true)
+        .expect("looked at");
     assert_eq!(fs.snapshot(), before, "a dry run changes nothing");
-    let older =
-        repair::tsm_file_without(&fs, Path::new(FIRST), check.two_types(), &Decoders::standard(), false)
-            .expect("looked at");
+    let older = repair::tsm_file(&fs, Path::new(FIRST), check.two_types(), &Decoders::standard(), false)
+        .expect("looked at");
     assert!(older.salvage.is_whole());
-    let done =
-        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
-            .expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
+        .expect("repaired");
     assert_eq!(done.quarantined, planned.quarantined);
     let salvage = done.salvage;
     assert_eq!((salvage.kept_keys, salvage.kept_values, salvage.dropped_blocks()), (1, 1, 1));
@@ -147,9 +144,8 @@ fn a_file_of_only_the_other_type_is_quarantined() {
     write(&fs, "a v=1i 1", true);
     publish_new(&fs, Path::new(SECOND), &other.read(Path::new(FIRST)).expect("exists")).expect("written");
     let check = LogCheck::with_files(&fs, Path::new(DIR), None);
-    let done =
-        repair::tsm_file_without(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
-            .expect("repaired");
+    let done = repair::tsm_file(&fs, Path::new(SECOND), check.two_types(), &Decoders::standard(), false)
+        .expect("repaired");
     assert!(done.gone);
     assert_eq!(read(&try_open(&fs).expect("opens"), "a").times(), [1]);
 }
@@ -251,7 +247,7 @@ fn a_repaired_manifest_considers_the_log() {
     let done = repair::manifest(&Registry::standard_on(&fs), &fs, Path::new(DIR), None, true)
         .expect("looked at")
         .expect("it is there");
-    assert!(done.salvage.made_up.contains(&"types"));
+    assert!(done.salvage.inferred.contains(&"types"));
     assert_eq!(done.salvage.manifest.typing, FieldTyping::Series);
     // Deleted points do not count.
     let fs = SimFs::default();

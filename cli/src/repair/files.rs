@@ -31,7 +31,7 @@ pub(super) fn shown(path: &Path) -> String {
 
 /// Repairs the TSM file at `path`. Keys that have another type in an older file are dropped.
 pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_run: bool) -> File {
-    let repaired = repair::tsm_file_without(&OsFs, path, two_types, decoders, dry_run);
+    let repaired = repair::tsm_file(&OsFs, path, two_types, decoders, dry_run);
     let Repaired { salvage, quarantined, gone, rescued } = match repaired {
         Ok(repaired) => repaired,
         Err(error) if is_unknown(error.kind()) => {
@@ -165,7 +165,7 @@ pub(super) fn manifest(path: &Path, wal: Option<&Path>, dry_run: bool, registry:
             ErrorKind::NoLogDirectory => "the path of a log that does not exist".to_owned(),
             other => other.to_string(),
         };
-        file.dropped = match salvage.made_up.join(", ") {
+        file.dropped = match salvage.inferred.join(", ") {
             lines if lines.is_empty() => corruption,
             lines => format!("{corruption}; rebuilt from the directory: {lines}"),
         };

@@ -27,13 +27,8 @@ impl FileName {
     }
 
     /// The temporary name under which the file is written.
-    pub fn temporary(self) -> String {
+    pub(crate) fn temporary(self) -> String {
         format!("{self}.tmp")
-    }
-
-    /// The name of its tombstone file.
-    pub fn tombstone(self) -> String {
-        format!("{:09}-{:09}.tombstone", self.generation, self.sequence)
     }
 }
 

@@ -15,6 +15,10 @@ pub(super) fn looked_at(bytes: usize) {
     LOOKED_AT.set(LOOKED_AT.get() + bytes);
 }
 
+fn line_len(text: &[u8], complete: bool, bytes_max: usize) -> Option<usize> {
+    first_line(text, complete, bytes_max).map(|line| line.len)
+}
+
 type Points = Vec<(Vec<u8>, tsmith_codecs::Column)>;
 
 fn points(input: &[u8], fast: bool) -> (Points, Vec<Rejected>) {
@@ -93,7 +97,7 @@ proptest! {
         let text = text.as_bytes();
         let (mut at, mut have, mut parts) = (0, 0, Vec::new());
         while at < text.len() {
-            match first_line(&text[at..have], have == text.len(), STRING_LINE_BYTES_MAX) {
+            match line_len(&text[at..have], have == text.len(), STRING_LINE_BYTES_MAX) {
                 Some(len) => {
                     parts.extend(points(&text[at..at + len], true).0);
                     at += len;
@@ -134,13 +138,13 @@ proptest! {
 
 #[test]
 fn first_line_finds_the_line_end() {
-    assert_eq!(first_line(b"", true, STRING_LINE_BYTES_MAX), None);
-    assert_eq!(first_line(b"m v=1", false, STRING_LINE_BYTES_MAX), None);
-    assert_eq!(first_line(b"m v=1", true, STRING_LINE_BYTES_MAX), Some(5));
-    assert_eq!(first_line(b"m v=1\n", false, STRING_LINE_BYTES_MAX), Some(6));
-    assert_eq!(first_line(b"m s=\"a\nb\"\nm v=1", false, STRING_LINE_BYTES_MAX), Some(10));
-    assert_eq!(first_line(b"m\\\n", false, STRING_LINE_BYTES_MAX), None, "the next byte decides");
-    assert_eq!(first_line(b"m\\\nx v=1\n ", false, STRING_LINE_BYTES_MAX), Some(9));
+    assert_eq!(line_len(b"", true, STRING_LINE_BYTES_MAX), None);
+    assert_eq!(line_len(b"m v=1", false, STRING_LINE_BYTES_MAX), None);
+    assert_eq!(line_len(b"m v=1", true, STRING_LINE_BYTES_MAX), Some(5));
+    assert_eq!(line_len(b"m v=1\n", false, STRING_LINE_BYTES_MAX), Some(6));
+    assert_eq!(line_len(b"m s=\"a\nb\"\nm v=1", false, STRING_LINE_BYTES_MAX), Some(10));
+    assert_eq!(line_len(b"m\\\n", false, STRING_LINE_BYTES_MAX), None, "the next byte decides");
+    assert_eq!(line_len(b"m\\\nx v=1\n ", false, STRING_LINE_BYTES_MAX), Some(9));
 }
 
 #[test]
@@ -173,7 +177,7 @@ fn given_by<'a>(text: &'a [u8], mut builder: BatchBuilder<'a>) -> (Given, tsmith
 /// The lines of a text, cut as in a stream.
 fn cut(text: &[u8]) -> Vec<&[u8]> {
     let (mut rest, mut lines) = (text, Vec::new());
-    while let Some(len) = first_line(rest, true, 60) {
+    while let Some(len) = line_len(rest, true, 60) {
         lines.push(&rest[..len]);
         rest = &rest[len..];
     }
@@ -296,14 +300,14 @@ fn a_string_that_is_too_long_ends_the_line() {
     let line = "m s=\"a\nb\" 1\n";
     for (bytes_max, points) in [(11, 1), (10, 0)] {
         assert_eq!(shown(line.as_bytes(), bytes_max).0, points, "{bytes_max}");
-        let is_one_line = first_line(line.as_bytes(), true, bytes_max) == Some(line.len());
+        let is_one_line = line_len(line.as_bytes(), true, bytes_max) == Some(line.len());
         assert_eq!(is_one_line, points == 1, "{bytes_max}");
-        let is_cut = cut_line(line.as_bytes(), true, bytes_max).expect("a line").is_cut;
+        let is_cut = first_line(line.as_bytes(), true, bytes_max).expect("a line").is_cut;
         assert_eq!(is_cut, points == 0, "{bytes_max}");
     }
     for torn in ["m s=\"a\nm v=1 1\n", "m s=\"a\nm s=\"b\" 1\n"] {
         assert!(
-            !cut_line(torn.as_bytes(), true, 100).expect("a line").is_cut,
+            !first_line(torn.as_bytes(), true, 100).expect("a line").is_cut,
             "the limit does not end {torn}"
         );
     }
@@ -345,7 +349,7 @@ fn the_search_for_line_ends_is_linear() {
         assert!(found.abs_diff(points) <= 1, "{what}: {found} points");
         LOOKED_AT.set(0);
         let mut rest = text.as_bytes();
-        while let Some(len) = first_line(rest, true, STRING_LINE_BYTES_MAX) {
+        while let Some(len) = line_len(rest, true, STRING_LINE_BYTES_MAX) {
             rest = &rest[len..];
         }
         assert!(LOOKED_AT.get() <= bytes_max, "{what}: first_line visited {} bytes", LOOKED_AT.get());
@@ -362,7 +366,7 @@ fn a_line_with_too_many_line_ends_is_cut() {
         for (count, is_one_line) in [(max, true), (max + 1, false)] {
             let text = format!("{begin}{}{end}", piece.repeat(count));
             let text = text.as_bytes();
-            let len = first_line(text, true, STRING_LINE_BYTES_MAX);
+            let len = line_len(text, true, STRING_LINE_BYTES_MAX);
             assert_eq!(len == Some(text.len()), is_one_line, "{count} {what}");
             let (_, rejected) = points(text, true);
             assert_eq!(rejected.is_empty(), is_one_line, "{count} {what}: {rejected:?}");

@@ -35,8 +35,8 @@ use crate::schema::FieldTyping;
 pub struct ManifestSalvage {
     /// The complete manifest.
     pub manifest: Manifest,
-    /// The lines that were unreadable or untrusted and were rebuilt from the directory.
-    pub made_up: Vec<&'static str>,
+    /// Names of the lines that were unreadable or untrusted. Their values were inferred from the directory.
+    pub inferred: Vec<&'static str>,
     /// What was wrong. If the manifest was missing, this is [`ErrorKind::NoManifest`] and nothing is
     /// quarantined.
     pub error: Option<Error>,
@@ -75,7 +75,7 @@ pub fn manifest<F: Fs>(
         bytes => bytes.on(OPERATION, &path)?,
     };
     let text = String::from_utf8_lossy(&bytes);
-    let mut lines = Lines { text: &text, made_up: Vec::new() };
+    let mut lines = Lines { text: &text, inferred: Vec::new() };
     let wal = find_log(registry, fs, data, wal, &mut lines)?;
     let live = Live::look(fs, data, Some(&registry.log_reader(fs, data, &wal)))?;
     let log = find_kind(registry, fs, &wal, &mut lines)?;
@@ -94,7 +94,7 @@ pub fn manifest<F: Fs>(
         .and_then(FieldTyping::from_name)
         .unwrap_or_else(|| typing_of(&live, log.kind().is_influx()));
     let manifest = Manifest { parts, wal: PathBuf::new(), data: None, typing }.place_log(fs, data, &wal)?;
-    let made_up = lines.made_up;
+    let inferred = lines.inferred;
     let quarantined = match (is_gone, dry_run) {
         (true, true) => None,
         (true, false) => {
@@ -106,7 +106,7 @@ pub fn manifest<F: Fs>(
             Some(replace_corrupt_by(fs, &path, manifest.text().as_bytes()).on(OPERATION, &path)?)
         }
     };
-    let salvage = ManifestSalvage { manifest, made_up, error: Some(error) };
+    let salvage = ManifestSalvage { manifest, inferred, error: Some(error) };
     Ok(Some(Repaired { quarantined, ..Repaired::whole(salvage) }))
 }
 
@@ -125,14 +125,14 @@ fn with_its_log<F: Fs>(
         (Ok(log), Some(wal)) if !is_same_directory(&log, wal) => {
             (Error::at(OPERATION, &log, ErrorKind::NoLogDirectory), wal)
         }
-        (Ok(_), _) => return Ok(ManifestSalvage { manifest: found, made_up: Vec::new(), error: None }),
+        (Ok(_), _) => return Ok(ManifestSalvage { manifest: found, inferred: Vec::new(), error: None }),
     };
     fs.list(wal).on(OPERATION, wal)?;
     let manifest = found.with_log_in(fs, data, wal)?;
     if !dry_run {
         manifest.write(fs, data)?;
     }
-    Ok(ManifestSalvage { manifest, made_up: Vec::new(), error: Some(error) })
+    Ok(ManifestSalvage { manifest, inferred: Vec::new(), error: Some(error) })
 }
 
 /// Whether a directory without a manifest had one: its log has segments that only Tsmith writes.
@@ -144,7 +144,7 @@ fn is_lost<F: Fs>(registry: &Registry<F>, fs: &F, data: &Path, wal: Option<&Path
 /// The lines of a corrupt manifest.
 struct Lines<'t> {
     text: &'t str,
-    made_up: Vec<&'static str>,
+    inferred: Vec<&'static str>,
 }
 
 impl<'t> Lines<'t> {
@@ -159,7 +159,7 @@ impl<'t> Lines<'t> {
     fn known(&mut self, name: &'static str, is_known: impl Fn(&str) -> bool) -> Option<String> {
         let value = self.value(name).filter(|value| is_known(value));
         if value.is_none() {
-            self.made_up.push(name);
+            self.inferred.push(name);
         }
         value.map(str::to_owned)
     }
@@ -186,7 +186,7 @@ fn find_log<F: Fs>(
     match (said, has_segments) {
         (Some("wal"), Some(_)) => Ok(inside),
         (None, Some(true)) => {
-            lines.made_up.push("wal");
+            lines.inferred.push("wal");
             Ok(inside)
         }
         _ => {
@@ -216,7 +216,7 @@ fn find_kind<'r, F: Fs>(
         let log = said.to_owned();
         return Err(Error::at(OPERATION, wal, ErrorKind::UnreadableLog { log }));
     }
-    lines.made_up.push("log");
+    lines.inferred.push("log");
     Ok(candidates.next().expect("a registry has logs"))
 }
 

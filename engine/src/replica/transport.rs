@@ -2,10 +2,8 @@
 //!
 //! Raft tolerates lost, late, repeated and reordered messages, but not altered ones.
 
-mod network;
 mod tcp;
 
-pub use network::{Faults, Network};
 pub use tcp::{FRAME_BYTES_MAX, Tcp};
 
 /// Sends messages to replicas by id. It never blocks; messages that cannot be sent are dropped.

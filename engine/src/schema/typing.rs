@@ -12,7 +12,7 @@ pub enum FieldTyping {
 
 impl FieldTyping {
     /// All values with their names.
-    pub const NAMES: &'static [(&'static str, Self)] =
+    pub(crate) const NAMES: &'static [(&'static str, Self)] =
         &[("series", Self::Series), ("measurement", Self::Measurement)];
 
     /// The name in manifests and flags.

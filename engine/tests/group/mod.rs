@@ -2,16 +2,19 @@
 
 #![allow(dead_code, reason = "each test file uses some of these")]
 
+mod network;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 
-use tsmith_engine::replica::transport::{Faults, Network};
 use tsmith_engine::replica::{Applied, Error, Replica, Settings, Ticket};
 use tsmith_wal::etcd::WalOptions;
 use tsmith_wal::testing::SimFs;
+
+pub(crate) use network::{Faults, Network};
 
 pub(crate) const VOTERS: [u64; 3] = [1, 2, 3];
 pub(crate) const DIR: &str = "/r";

@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 /// The faults of a simulated network.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Percentage of lost messages.
-    pub lost_percent: u64,
+    pub(crate) lost_percent: u64,
     /// Percentage of repeated messages.
-    pub doubled_percent: u64,
+    pub(crate) doubled_percent: u64,
     /// Maximum delay of a message in steps. Later messages may overtake it.
-    pub delay_steps: u64,
+    pub(crate) delay_steps: u64,
 }
 
 /// Carries messages between replicas in one thread: [`Network::send`], then [`Network::step`], which returns
 /// the messages that arrive. The result depends only on the calls and the seed.
 #[derive(Debug)]
-pub struct Network {
+pub(crate) struct Network {
     dice: u64,
     now: u64,
     faults: Faults,
@@ -27,22 +27,22 @@ pub struct Network {
 
 impl Network {
     /// A network with these faults.
-    pub fn new(seed: u64, faults: Faults) -> Self {
+    pub(crate) fn new(seed: u64, faults: Faults) -> Self {
         Self { dice: seed, now: 0, faults, cut_off: BTreeSet::new(), flying: Vec::new() }
     }
 
     /// Changes the faults.
-    pub fn set_faults(&mut self, faults: Faults) {
+    pub(crate) fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
     }
 
     /// Partitions these replicas from all others, and ends any earlier partition.
-    pub fn cut_off(&mut self, ids: &[u64]) {
+    pub(crate) fn cut_off(&mut self, ids: &[u64]) {
         self.cut_off = ids.iter().copied().collect();
     }
 
     /// Sends a message.
-    pub fn send(&mut self, from: u64, to: u64, message: Vec<u8>) {
+    pub(crate) fn send(&mut self, from: u64, to: u64, message: Vec<u8>) {
         let parted = self.cut_off.contains(&from) != self.cut_off.contains(&to);
         if parted || self.below(100) < self.faults.lost_percent {
             return;
@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// Advances time by one step. Returns the messages that arrive, with their receivers.
-    pub fn step(&mut self) -> Vec<(u64, Vec<u8>)> {
+    pub(crate) fn step(&mut self) -> Vec<(u64, Vec<u8>)> {
         self.now += 1;
         let now = self.now;
         let mut arrived: Vec<_> = self.flying.extract_if(.., |(at, ..)| *at <= now).collect();
@@ -65,7 +65,7 @@ impl Network {
     }
 
     /// A number below `limit`, by `SplitMix64`.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.dice;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
