@@ -9,7 +9,7 @@ use super::create::{self, FIRST};
 use super::fold::{Entries, Fold};
 use super::frame::kind;
 use super::framer::WalFramer;
-use super::names::{self, SegmentName};
+use super::names;
 use super::options::WalOptions;
 use super::walk::walk;
 use super::writer::{Segment, WalWriter, lock_segments};
@@ -209,7 +209,7 @@ impl<F: Fs> Wal<F> {
 
     /// The segments it holds, oldest first.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn held(&self) -> impl Iterator<Item = SegmentName> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = names::SegmentName> {
         self.writer.segments.iter().map(|segment| segment.name)
     }
 
