@@ -1,6 +1,6 @@
 //! The adapter between the engine and the benchmarks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
@@ -53,6 +53,11 @@ impl Store {
             asked.set(flag, name)?;
         }
         Self::open_quietly(registry, asked, dir)
+    }
+
+    /// The directory of the log of an engine in `dir`.
+    pub(crate) fn log_dir(dir: &Path) -> PathBuf {
+        Dirs::under(dir).wal
     }
 
     /// Opens the engine in `dir` with the parts that its manifest names.

@@ -1,9 +1,10 @@
-//! Generated inputs. They are the same on every machine, and equal to those of the Go driver byte for byte.
+//! Inputs: files of line protocol, and generated lines and columns.
 //!
-//! Every shape has its own `SplitMix64`, seeded with the FNV-1a hash of its name.
+//! Generated inputs are the same on every machine, and equal to those of the Go driver byte for byte. Every shape has its own `SplitMix64`, seeded with the FNV-1a hash of its name.
 
 mod columns;
 mod devops;
+mod text;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub(crate) use columns::{Shape, columns, read_columns};
 pub(crate) use devops::{Devops, FIELDS, Kind, field_of};
+pub(crate) use text::{Text, count_lines, count_values};
 
 /// The first timestamp of every generated input, in nanoseconds.
 pub(crate) const EPOCH: i64 = 1_600_000_000_000_000_000;

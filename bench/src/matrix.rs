@@ -25,9 +25,10 @@ use tsmith_engine::Registry;
 
 use crate::adapter;
 use crate::error::Result;
+use crate::inputs::count_lines;
 use crate::report;
 use crate::report::summary::{About, DatasetLines, Summary};
-use crate::workload::{Workload, count_lines};
+use crate::workload::Workload;
 use args::Args;
 use host::Host;
 use names::Dataset;

@@ -53,24 +53,37 @@ pub(crate) fn best(reps: usize, min: Duration, mut pass: impl FnMut()) -> f64 {
     best
 }
 
-/// Wall and processor time of a piece of work.
+/// Wall and processor time of a piece of work, and what it wrote.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
     pub(crate) seconds: f64,
     pub(crate) cpu_seconds: f64,
+    /// See [`written_bytes`]. 0 if the system does not say.
+    pub(crate) written_bytes: u64,
 }
 
 impl std::ops::AddAssign for Spent {
     fn add_assign(&mut self, other: Self) {
         self.seconds += other.seconds;
         self.cpu_seconds += other.cpu_seconds;
+        self.written_bytes += other.written_bytes;
     }
 }
 
 pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Spent, T) {
+    let written = written_bytes();
     let (cpu, begun) = (cpu_seconds(), Instant::now());
     let out = work();
-    (Spent { seconds: begun.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds() - cpu }, out)
+    let (seconds, cpu_seconds) = (begun.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let written = written_bytes().zip(written).map_or(0, |(after, before)| after.saturating_sub(before));
+    (Spent { seconds, cpu_seconds, written_bytes: written }, out)
+}
+
+/// Bytes that this process has sent to the disk, in whole pages. Linux counts a page when it gets dirty. Other systems do not
+/// say.
+pub(crate) fn written_bytes() -> Option<u64> {
+    let counters = if cfg!(target_os = "linux") { fs::read_to_string("/proc/self/io").ok() } else { None };
+    counters?.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
 }
 
 /// Total length and number of the files below `dir` with this extension. If `extension` is empty, every file counts. A file

@@ -39,9 +39,14 @@ fn assert_samples(path: &Path) {
     let lines = fs::read_to_string(path).expect("reads");
     for line in lines.lines().skip(1) {
         let sample: serde_json::Value = serde_json::from_str(line).expect("a JSON object");
-        for field in ["seconds", "values", "disk_bytes"] {
+        for field in ["setup_seconds", "values", "disk_bytes"] {
             assert!(sample[field].as_f64().is_some_and(|figure| figure > 0.0), "{field} in {line}");
         }
+        let passes = sample["passes"].as_array().expect("a list of passes");
+        assert!(
+            !passes.is_empty() && passes.iter().all(|pass| pass["seconds"].as_f64() > Some(0.0)),
+            "{line}"
+        );
     }
 }
 

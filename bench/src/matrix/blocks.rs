@@ -21,6 +21,9 @@ use crate::stats::BLOCKS_MIN;
 /// More blocks would not change a verdict.
 const BLOCKS_MAX: u32 = 40;
 
+/// Timed passes in the process of a cell.
+const PASSES: usize = 3;
+
 /// The first line of `results.jsonl`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
@@ -42,6 +45,7 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
 
     let turns = turns(plan);
     let scratch = args.out.join("scratch");
+    let passes = if args.smoke { 1 } else { PASSES };
     let blocks = if args.smoke { 1 } else { args.blocks.unwrap_or(BLOCKS_MAX) };
     let deadline = (!args.smoke && args.blocks.is_none()).then_some(args.time);
     let mut progress = Line::new(args.progress, turns.iter().map(Vec::len).sum());
@@ -50,7 +54,7 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
         && let Some(group) = plan.groups.first()
     {
         // Loads the program and the dataset into the page cache. Its figures are dropped.
-        let _ = process::spawn(group, &group.cells[0], lines, scratch.clone());
+        let _ = process::spawn(group, &group.cells[0], lines, passes, scratch.clone());
     }
     let begun = Instant::now();
     'blocks: for block in first..first.max(blocks) {
@@ -62,8 +66,12 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
             }
             let (of, spec) = (&plan.groups[turn.0], &plan.groups[turn.0].cells[turn.1]);
             progress.show(block, at, begun.elapsed(), of, spec);
-            let sample =
-                Sample::new(block, turn, &plan.groups, process::spawn(of, spec, lines, scratch.clone()));
+            let sample = Sample::new(
+                block,
+                turn,
+                &plan.groups,
+                process::spawn(of, spec, lines, passes, scratch.clone()),
+            );
             writeln!(results, "{}", serde_json::to_string(&sample)?)?;
             samples.push(sample);
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use tsmith_engine::Registry;
 
@@ -9,7 +10,8 @@ use super::names;
 use super::spec::{CellSpec, Group};
 use crate::adapter::Setup;
 use crate::error::Result;
-use crate::workload::{Cell, Outcome, Text, Workload};
+use crate::inputs::Text;
+use crate::workload::{Cell, Outcome, Workload};
 
 /// Runs one cell and prints its measurements as JSON.
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,9 @@ pub(crate) struct CellArgs {
     dataset: PathBuf,
     #[arg(long)]
     lines: usize,
+    /// Number of timed passes.
+    #[arg(long)]
+    passes: usize,
     /// Working directory; the cell empties it first.
     #[arg(long)]
     dir: PathBuf,
@@ -40,6 +45,7 @@ pub(crate) struct CellArgs {
 
 /// Runs in the child process.
 pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
+    let begun = Instant::now();
     let setup = Setup {
         storer: &args.storer,
         log: &args.log,
@@ -48,14 +54,28 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
         durability: &args.durability,
     };
     let text = Text::read(&args.dataset, args.lines)?;
-    let dir = args.dir.clone();
-    let cell = Cell { registry, setup, workload: args.workload, threads: args.threads, text, dir };
+    let cell = Cell {
+        registry,
+        setup,
+        workload: args.workload,
+        threads: args.threads,
+        text,
+        passes: args.passes,
+        begun,
+        dir: args.dir.clone(),
+    };
     println!("{}", serde_json::to_string(&cell.run()?)?);
     Ok(())
 }
 
 /// Runs a cell in a child process and waits for it. A failure is returned as text, because other cells continue.
-pub(super) fn spawn(group: &Group, cell: &CellSpec, lines: usize, dir: PathBuf) -> Result<Outcome, String> {
+pub(super) fn spawn(
+    group: &Group,
+    cell: &CellSpec,
+    lines: usize,
+    passes: usize,
+    dir: PathBuf,
+) -> Result<Outcome, String> {
     let program =
         std::env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
     let mut command = Command::new(program);
@@ -69,6 +89,7 @@ pub(super) fn spawn(group: &Group, cell: &CellSpec, lines: usize, dir: PathBuf) 
         ("--workload", group.workload.name()),
         ("--threads", &group.threads.to_string()),
         ("--lines", &lines.to_string()),
+        ("--passes", &passes.to_string()),
     ] {
         command.arg(flag).arg(value);
     }

@@ -79,6 +79,13 @@ pub(crate) struct Group {
     pub(crate) cells: Vec<CellSpec>,
 }
 
+impl Group {
+    /// Whether the timed work waits for the disk, so that the mean of its passes counts.
+    pub(crate) fn syncs(&self) -> bool {
+        self.durable && self.workload.logs()
+    }
+}
+
 impl fmt::Display for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.workload.name(), self.dataset)?;

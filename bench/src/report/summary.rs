@@ -226,7 +226,7 @@ impl GroupSummary {
     fn new(group: &Group, samples: &[&Sample], seed: u64) -> Self {
         let seconds = |block: u32, cell: usize, again: bool| {
             let here = |s: &&&Sample| s.block == block && s.cell == cell && s.again == again;
-            samples.iter().find(here)?.outcome.as_ref().map(|outcome| outcome.seconds)
+            samples.iter().find(here)?.outcome.as_ref().map(|outcome| outcome.seconds(group.syncs()))
         };
         let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
         let same: Vec<f64> = (0..blocks)
@@ -243,7 +243,7 @@ impl GroupSummary {
             let ratios: Vec<f64> = (0..blocks)
                 .filter_map(|block| Some(reference(block)? / seconds(block, cell, false)?))
                 .collect();
-            let mut row = CellSummary::new(spec, samples, cell, seed);
+            let mut row = CellSummary::new(spec, group.syncs(), samples, cell, seed);
             if cell == 0 {
                 row.ratio = (!ratios.is_empty()).then_some(Interval { low: 1.0, mid: 1.0, high: 1.0 });
             } else {
@@ -259,7 +259,7 @@ impl GroupSummary {
 }
 
 impl CellSummary {
-    fn new(spec: &CellSpec, samples: &[&Sample], cell: usize, seed: u64) -> Self {
+    fn new(spec: &CellSpec, syncs: bool, samples: &[&Sample], cell: usize, seed: u64) -> Self {
         let mine: Vec<&&Sample> = samples.iter().filter(|sample| sample.cell == cell).collect();
         let outcomes: Vec<&Outcome> = mine.iter().filter_map(|sample| sample.outcome.as_ref()).collect();
         let of =
@@ -273,8 +273,8 @@ impl CellSummary {
             blocks: mine.iter().filter(|sample| !sample.again && sample.outcome.is_some()).count(),
             ratio: None,
             verdict: None,
-            mvalues_per_s: bootstrap(&of(&|o| o.values as f64 / o.seconds / 1e6), seed),
-            cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds / o.values as f64 * 1e6)),
+            mvalues_per_s: bootstrap(&of(&|o| o.values as f64 / o.seconds(syncs) / 1e6), seed),
+            cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds(syncs) / o.values as f64 * 1e6)),
             bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.values as f64)),
             peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
             change: None,

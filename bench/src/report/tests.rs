@@ -8,7 +8,7 @@ use crate::matrix::host::{Disk, Host, Latency};
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
 use crate::stats::Verdict;
-use crate::workload::{Outcome, Workload};
+use crate::workload::{Outcome, Pass, Workload};
 
 fn host() -> Host {
     let latency = |p50_us| Latency { p50_us, p99_us: 900.0 };
@@ -52,11 +52,13 @@ fn group() -> Group {
 
 fn outcome(seconds: f64, digest: &str) -> Outcome {
     Outcome {
-        seconds,
-        cpu_seconds: seconds,
-        passes: 1,
+        passes: vec![Pass { seconds, cpu_seconds: seconds, repeats: 1, total_seconds: seconds }],
+        setup_seconds: 0.1,
         values: 1_000_000,
+        raw_bytes: 16_000_000,
         disk_bytes: 3_000_000,
+        log_bytes: 0,
+        written_bytes: Some(4_000_000),
         peak_rss_mib: 10.0,
         digest: Some(digest.into()),
     }
@@ -150,7 +152,7 @@ fn undecided_run_gets_advice() {
     assert!(!advice(&samples).contains("undecided"));
     assert!(advice(&samples[..8]).contains("too few blocks"), "{}", advice(&samples[..8]));
     for sample in &mut samples {
-        let seconds = &mut sample.outcome.as_mut().expect("ran").seconds;
+        let seconds = &mut sample.outcome.as_mut().expect("ran").passes[0].seconds;
         *seconds = if sample.block % 2 == 0 { 1.0 } else { 1.0 + sample.cell as f64 };
     }
     assert!(advice(&samples).contains("--time 10m"), "{}", advice(&samples));
