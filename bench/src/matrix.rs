@@ -4,7 +4,8 @@
 //! plan    cells in groups: a group has one dataset, workload and number of threads, and is durable or not
 //! blocks  run every cell once, in random order, each in its own process, and the reference twice
 //! stats   the ratio to the reference within each block, its median and interval, a verdict
-//! report  a table, results.jsonl, summary.json, summary.csv, report.html
+//! results run.json and results.jsonl: what runs, and every sample
+//! report  a table, summary.json, summary.csv, report.html
 //! ```
 //! Cells of different groups are never compared. So durable and non-durable cells share no ranking.
 
@@ -15,12 +16,16 @@ pub(crate) mod host;
 pub(crate) mod names;
 mod plan;
 pub(crate) mod process;
+mod results;
 pub(crate) mod sample;
 pub(crate) mod spec;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
 use tsmith_engine::Registry;
 
 use crate::adapter;
@@ -32,6 +37,7 @@ use crate::workload::Workload;
 use args::Args;
 use host::Host;
 use names::Dataset;
+use results::{Results, Run};
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     let plan = plan::Plan::new(args, registry);
@@ -45,7 +51,12 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     eprintln!("{}", host.sentence());
     let about = about(args, &plan, &host)?;
     about.datasets.iter().for_each(|dataset| eprintln!("{dataset}"));
-    let samples = blocks::run(args, &plan, &host)?;
+    let run = Run::new(plan.id(args.lines()), args.seed, host.clone());
+    let mut results =
+        if args.resume { Results::resume(&args.out, &run)? } else { Results::create(&args.out, &run)? };
+    let stop = stop_flag()?;
+    let samples = blocks::run(args, &plan, &mut results, &stop)?;
+    drop(results);
     let mut summary = Summary::new(about, host, &plan.groups, &samples);
     if let Some(earlier) = &earlier {
         summary.compare(earlier)?;
@@ -54,6 +65,17 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     print!("{}", report::table(&summary));
     println!("\nwritten: {}", files(&args.out));
     check(&summary, args.fail_if)
+}
+
+/// A flag that the first Ctrl-C sets. The second Ctrl-C ends the program.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the shutdown looks at the flag before the same signal sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
 fn about(args: &Args, plan: &plan::Plan, host: &Host) -> Result<About> {
@@ -75,7 +97,7 @@ fn about(args: &Args, plan: &plan::Plan, host: &Host) -> Result<About> {
 }
 
 fn files(out: &Path) -> String {
-    let names = ["report.html", "summary.json", "summary.csv", "results.jsonl"];
+    let names = ["report.html", "summary.json", "summary.csv", "results.jsonl", "run.json"];
     names.map(|name| out.join(name).display().to_string()).join(", ")
 }
 

@@ -28,7 +28,7 @@ fn every_cell_reads_back_the_same_values() {
     }
     assert!(table.contains("nyc_flights: the first 500 of 336,776 lines"), "{table}");
     assert!(text(&run.stderr).contains("fdatasync"), "the disk was measured first");
-    for name in ["results.jsonl", "summary.json", "summary.csv", "report.html"] {
+    for name in ["run.json", "results.jsonl", "summary.json", "summary.csv", "report.html"] {
         assert!(fs::metadata(out.join(name)).is_ok_and(|meta| meta.len() > 0), "{name}");
     }
     assert!(!out.join("scratch").exists(), "engines are removed");
@@ -37,7 +37,7 @@ fn every_cell_reads_back_the_same_values() {
 
 fn assert_samples(path: &Path) {
     let lines = fs::read_to_string(path).expect("reads");
-    for line in lines.lines().skip(1) {
+    for line in lines.lines() {
         let sample: serde_json::Value = serde_json::from_str(line).expect("a JSON object");
         for field in ["setup_seconds", "values", "disk_bytes"] {
             assert!(sample[field].as_f64().is_some_and(|figure| figure > 0.0), "{field} in {line}");

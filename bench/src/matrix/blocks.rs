@@ -1,16 +1,13 @@
 //! Runs the blocks. Each runs every cell once, in random order and in its own process, and the reference twice.
 
-use std::fs::{self, File};
-use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use super::args::{Args, Progress};
-use super::host::Host;
 use super::plan::Plan;
 use super::process;
+use super::results::Results;
 use super::sample::{Sample, Turn};
 use super::spec::{CellSpec, Group};
 use crate::error::Result;
@@ -24,27 +21,12 @@ const BLOCKS_MAX: u32 = 40;
 /// Timed passes in the process of a cell.
 const PASSES: usize = 3;
 
-/// The first line of `results.jsonl`.
-#[derive(Debug, Serialize, Deserialize)]
-struct Header {
-    plan: String,
-    seed: u64,
-    host: Host,
-}
-
-pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> {
+/// Runs the blocks that `results` does not have yet, until time or blocks are used up or `stop` is set.
+pub(super) fn run(args: &Args, plan: &Plan, results: &mut Results, stop: &AtomicBool) -> Result<Vec<Sample>> {
     let lines = args.lines();
-    let header = Header { plan: plan_id(plan, lines), seed: args.seed, host: host.clone() };
-    let path = args.out.join("results.jsonl");
-    let mut samples = if args.resume { read_back(&path, &header.plan)? } else { Vec::new() };
-    let mut results = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    writeln!(results, "{}", serde_json::to_string(&header)?)?;
-    for sample in &samples {
-        writeln!(results, "{}", serde_json::to_string(sample)?)?;
-    }
-
+    let mut samples = results.earlier().to_vec();
     let turns = turns(plan);
-    let scratch = args.out.join("scratch");
+    let scratch = results.scratch();
     let passes = if args.smoke { 1 } else { PASSES };
     let blocks = if args.smoke { 1 } else { args.blocks.unwrap_or(BLOCKS_MAX) };
     let deadline = (!args.smoke && args.blocks.is_none()).then_some(args.time);
@@ -64,15 +46,18 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
             if deadline.is_some_and(|time| begun.elapsed() > time) && block > first {
                 break 'blocks;
             }
+            if stop.load(Ordering::Relaxed) {
+                break 'blocks;
+            }
             let (of, spec) = (&plan.groups[turn.0], &plan.groups[turn.0].cells[turn.1]);
             progress.show(block, at, begun.elapsed(), of, spec);
-            let sample = Sample::new(
-                block,
-                turn,
-                &plan.groups,
-                process::spawn(of, spec, lines, passes, scratch.clone()),
-            );
-            writeln!(results, "{}", serde_json::to_string(&sample)?)?;
+            let outcome = process::spawn(of, spec, lines, passes, scratch.clone());
+            // The signal also ended the cell.
+            if stop.load(Ordering::Relaxed) {
+                break 'blocks;
+            }
+            let sample = Sample::new(block, turn, &plan.groups, outcome);
+            results.append(&sample)?;
             samples.push(sample);
         }
         let enough = deadline.is_some() && block as usize + 1 >= BLOCKS_MIN;
@@ -81,9 +66,6 @@ pub(super) fn run(args: &Args, plan: &Plan, host: &Host) -> Result<Vec<Sample>> 
         }
     }
     progress.clear();
-    if scratch.exists() {
-        fs::remove_dir_all(&scratch)?;
-    }
     Ok(samples)
 }
 
@@ -105,30 +87,6 @@ fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
         rng.shuffle(group);
     }
     groups.concat()
-}
-
-/// A run is resumed only if this value is equal.
-fn plan_id(plan: &Plan, lines: usize) -> String {
-    let cells: Vec<String> = plan
-        .groups
-        .iter()
-        .flat_map(|group| group.cells.iter().map(move |cell| format!("{group}: {cell}")))
-        .collect();
-    format!("{:016x}", fnv1a(format!("{lines} {}", cells.join("\n")).as_bytes()))
-}
-
-fn read_back(path: &Path, plan: &str) -> Result<Vec<Sample>> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(Vec::new()) };
-    let mut lines = text.lines();
-    let header: Header = serde_json::from_str(lines.next().unwrap_or_default())
-        .map_err(|error| format!("{}: line 1: {error}", path.display()))?;
-    if header.plan != plan {
-        return Err(
-            format!("{}: has another plan; run without --resume to replace it", path.display()).into()
-        );
-    }
-    // An interrupted run may have left an incomplete last line.
-    Ok(lines.map_while(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// The progress line.

@@ -10,6 +10,7 @@ use super::filter::Filter;
 use super::names::Dataset;
 use super::spec::{CellSpec, Group, is_durable};
 use crate::adapter::{self, Names};
+use crate::inputs::fnv1a;
 use crate::workload::Workload;
 
 /// All cells of a run.
@@ -120,6 +121,16 @@ impl Plan {
             }
         }
         self.groups.push(group);
+    }
+
+    /// A run is resumed only if this value is equal.
+    pub(super) fn id(&self, lines: usize) -> String {
+        let of_group = |group: &Group| {
+            let named = |cell: &CellSpec| format!("{group}: {cell}");
+            group.cells.iter().map(named).collect::<Vec<_>>()
+        };
+        let cells: Vec<String> = self.groups.iter().flat_map(of_group).collect();
+        format!("{:016x}", fnv1a(format!("{lines} {}", cells.join("\n")).as_bytes()))
     }
 
     pub(super) fn cell_count(&self) -> usize {
