@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tsmith_engine::line::{self, AnySchema};
 use tsmith_engine::{BatchBuilder, Column, LineOptions, Timestamp, Value};
 use tsmith_wal::fs::OsFs;
-use tsmith_wal::{Log, LogOptions, Record, entry};
+use tsmith_wal::{ErrorKind, Log, LogOptions, Record, entry};
 
 /// The result of a run.
 #[derive(Debug)]
@@ -132,9 +132,25 @@ pub(crate) fn write_payload(values: &[(&str, Value<'_>)], time: i64) -> Vec<u8> 
     payload
 }
 
+/// Opens a log. Another test may be starting a program at this moment. Until that program runs, it holds copies of all open
+/// files of this process, and with them the lock of a log that was just closed.
+fn open_alone<L: Log<Fs = OsFs>>(dir: &Path) -> L {
+    let begun = Instant::now();
+    loop {
+        match L::open(OsFs, dir, LogOptions::default(), |_, _| Ok(())) {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::InUse) && begun.elapsed() < Duration::from_secs(10) =>
+            {
+                std::thread::yield_now();
+            }
+            opened => return opened.expect("opens").0,
+        }
+    }
+}
+
 /// Appends writes with these payloads to the log in `dir`. An engine might refuse them.
 pub(crate) fn append_payloads<L: Log<Fs = OsFs>>(dir: &Path, payloads: &[Vec<u8>]) {
-    let (log, _) = L::open(OsFs, dir, LogOptions::default(), |_, _| Ok(())).expect("opens");
+    let log = open_alone::<L>(dir);
     for payload in payloads {
         let at = log.append(Record::write(payload)).expect("enough space");
         let _durable = log.sync(at).expect("synced");
