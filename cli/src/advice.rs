@@ -18,7 +18,18 @@ pub(crate) fn log_corruption(error: &tsmith_wal::Error) -> Option<String> {
             } else {
                 format!("records {first} to {last} are")
             };
-            Some(format!("{records} missing before this segment: a segment file was removed or truncated"))
+            Some(format!("{records} missing before this segment: a segment file was lost or emptied"))
+        }
+        ErrorKind::Refused(source) => {
+            // The offset of this error counts from the start of the record's content.
+            let reason = match source.downcast_ref::<tsmith_wal::Error>() {
+                Some(inner) => match inner.offset() {
+                    Some(offset) => format!("byte {offset} of its content: {}", inner.kind()),
+                    None => inner.kind().to_string(),
+                },
+                None => source.to_string(),
+            };
+            Some(format!("this valid record cannot be replayed: {reason}"))
         }
         _ => None,
     }

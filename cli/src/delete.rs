@@ -23,8 +23,8 @@ use crate::problem::report_recovery;
 ///
 /// A point is deleted if it matches all filters. Readers no longer see it; a
 /// compaction frees its space. After a crash, either all points of the delete are
-/// gone or none. influxd may see some of them until tsmith opens the directory
-/// again, so run `tsmith snapshot` before you start influxd. If a block is corrupt,
+/// gone or none. After a crash influxd may still show
+/// deleted points, so run `tsmith snapshot` before you start influxd. If a block is corrupt,
 /// its points are deleted but not counted, and the exit code is 1.
 #[derive(Debug, Args)]
 #[command(

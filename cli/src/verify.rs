@@ -40,7 +40,8 @@ use types::Types;
 ///
 /// For a directory above shards, each shard has one more line: `ok`, or `problems`
 /// if any of its files is corrupt, unreadable or unknown. Files that are ok are not
-/// listed then. Nothing on disk is changed. See docs/verify.md for the checks,
+/// listed then. Nothing on disk is changed. The exit code is 1 if there are problems.
+/// See docs/verify.md for the checks,
 /// docs/formats.md for the files, and docs/json.md for the JSON report.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]

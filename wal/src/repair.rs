@@ -8,8 +8,8 @@
 //!
 //! The rewritten segment has the number and format of the corrupt one. A torn tail is not corruption; opening
 //! the log cuts it off. Records that InfluxDB accepted after a crash are not corruption either. Repair adds
-//! checksums to them and keeps no copy of the old segment. If the replay callback refuses a valid record, so
-//! that the log could not be opened, repair drops that record too.
+//! checksums to them and keeps no copy of the old segment. If the replay callback refuses a valid record, repair drops
+//! the record, or replaces it as [`Refusal`] says.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -74,8 +74,8 @@ pub(super) fn tsm(path: &Path, two_types: &[TwoTypes], decoders: &Decoders, dry_
 fn dropped_of(salvage: &Salvage, gone: bool) -> String {
     let mut dropped = count(salvage.dropped_blocks(), "block");
     if let Some(bytes @ 1..) = salvage.index.as_ref().map(|loss| loss.orphan_bytes) {
-        let bytes = count(bytes, "byte");
-        dropped = format!("{dropped}, {bytes} of blocks without an index entry");
+        let orphans = format!("{} of blocks whose index entry is corrupt", count(bytes, "byte"));
+        dropped = if salvage.dropped_blocks() == 0 { orphans } else { format!("{dropped}, {orphans}") };
     }
     let rebuilt: usize = salvage.corrupt.iter().map(|key| key.repaired.len()).sum();
     if rebuilt > 0 {
@@ -266,7 +266,8 @@ fn dropped(file: &File) -> String {
     let of = |number: usize, text: String| (number > 0).then_some(text);
     let lost = match bytes {
         // Records are missing before this segment, and none in it.
-        0 => "no bytes; the segment is rewritten to follow the one before it".to_owned(),
+        0 => "the records of a missing segment; this one is rewritten so that the log opens without them"
+            .to_owned(),
         bytes => count(bytes, "byte"),
     };
     let all = [

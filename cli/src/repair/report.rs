@@ -245,7 +245,8 @@ impl File {
         }
         if !self.dropped.is_empty() {
             let dropped = if self.is_cut_later() { "" } else { "dropped " };
-            write!(text, "; {dropped}{}", self.dropped)?;
+            let separator = if self.kept.is_empty() { ':' } else { ';' };
+            write!(text, "{separator} {dropped}{}", self.dropped)?;
         }
         if let Some(error) = &self.error {
             // The line begins with the path already.
