@@ -194,7 +194,8 @@ pub type ReplayFn<'a> = dyn FnMut(Position, Record<'_>) -> Result<()> + 'a;
 /// An append-only sequence of records on stable storage.
 ///
 /// An implementation provides eight methods: `open`, `read`, `is_segment`, `append`, `sync`, `cut`,
-/// `truncate_front` and `close`. The other methods have defaults. The module `testing` has the laws as test
+/// `truncate_front` and `close`. A log that keeps records also overrides `open_replaying`. The other methods
+/// have defaults. The module `testing` has the laws as test
 /// suites.
 ///
 /// Methods without a receiver describe a kind of log; [`LogKind`] holds them as a value. [`DynLog`] is an
@@ -227,8 +228,8 @@ pub trait Log: Send + Sync + 'static {
     /// Like [`Log::open`], but decodes the payloads, in parallel if the log can. `replay` still receives one
     /// record after the other.
     ///
-    /// The default calls [`Replay::end`] after `open`. Override it if opening changes files: `end` must be
-    /// called before the first change.
+    /// The default calls [`Replay::end`] after `open`. A log that cuts or creates files when it opens must override
+    /// it, and call `end` before the first change. `durable_suite!` tests this.
     fn open_replaying(
         fs: Self::Fs,
         dir: &Path,

@@ -59,7 +59,8 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoveryMode {
-    /// Cuts off a torn tail and reports it. Refuses to open if a segment is corrupt or missing.
+    /// Cuts off a torn tail and reports it. Refuses to open if a segment is corrupt or
+    /// missing, or if `replay` refuses a record.
     ///
     /// `native` detects every missing segment except the newest. In InfluxDB's format and in etcd's, only a
     /// segment missing between two others is detected, and in InfluxDB's format only if Tsmith wrote the
@@ -75,7 +76,8 @@ pub enum RecoveryMode {
 }
 
 /// How a log is read without opening it; see [`replay_only`](crate::replay_only). Nothing is cut off. It has one
-/// mode more than [`RecoveryMode`], because a log that lost records as InfluxDB does must not be written.
+/// mode more than [`RecoveryMode`], because
+/// reading as InfluxDB does can lose records, and such a log must not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReplayMode {

@@ -30,7 +30,8 @@
 //! The first marks let recovery detect a segment in the middle that is missing, empty or zero. Segment
 //! numbers cannot show this: InfluxDB skips a number when it removes an empty segment, and our logs skip one
 //! after a full disk. Segments written by InfluxDB name no predecessor, so a missing segment before one of
-//! them is not detected. If a later segment names a segment, repair keeps at least its first mark. One loss
+//! them is not detected. If a later segment names a segment as the one before it,
+//! repair keeps that segment with at least its first mark. One loss
 //! is not detected: a segment before the last one that was cut, or zeroed, from exactly the end of a group
 //! on. Recovery and a full disk also leave such segments without a last mark.
 //!
