@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use tsmith_codecs::{Batch, Column, FieldKey, TimeRange, Timestamp};
+use tsmith_codecs::{Batch, Column, FieldKey, SeriesKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
 use tsmith_engine::driver::{Driver, KeyRead};
-use tsmith_engine::{Direction, Dirs, LineOptions, Registry};
+use tsmith_engine::{Direction, Dirs, LineOptions, Registry, Selection};
 
 use crate::error::Result;
 
@@ -71,6 +71,12 @@ impl Store {
         asked.options.background = false;
         asked.options.cache_bytes_max = None;
         Ok(Self(asked.open(registry, Dirs::under(dir))?))
+    }
+
+    /// Deletes the points of all fields of a series inside a range.
+    pub(crate) fn delete(&self, series: &[u8], range: TimeRange) -> Result {
+        self.0.delete(Selection::Series(SeriesKey(series)), range)?;
+        Ok(())
     }
 
     /// Writes line protocol. A rejected line is an error.

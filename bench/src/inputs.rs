@@ -3,16 +3,18 @@
 //! Generated inputs are the same on every machine, and equal to those of the Go driver byte for byte. Every shape has its own `SplitMix64`, seeded with the FNV-1a hash of its name.
 
 mod columns;
+mod dataset;
 mod devops;
-mod text;
+mod prepared;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 pub(crate) use columns::{Shape, columns, read_columns};
+pub(crate) use dataset::{Used, prepare};
 pub(crate) use devops::{Devops, FIELDS, Kind, field_of};
-pub(crate) use text::{Text, count_lines, count_values};
+pub(crate) use prepared::Points;
 
 /// The first timestamp of every generated input, in nanoseconds.
 pub(crate) const EPOCH: i64 = 1_600_000_000_000_000_000;

@@ -30,7 +30,6 @@ use tsmith_engine::Registry;
 
 use crate::adapter;
 use crate::error::Result;
-use crate::inputs::count_lines;
 use crate::report;
 use crate::report::summary::{About, DatasetLines, Summary};
 use crate::workload::Workload;
@@ -40,7 +39,7 @@ use names::Dataset;
 use results::{Results, Run};
 
 pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
-    let plan = plan::Plan::new(args, registry);
+    let mut plan = plan::Plan::new(args, registry);
     if args.list {
         list(&plan, registry);
         return Ok(());
@@ -49,12 +48,15 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
     let host = Host::look(&args.out)?;
     eprintln!("{}", host.sentence());
-    let about = about(args, &plan, &host)?;
-    about.datasets.iter().for_each(|dataset| eprintln!("{dataset}"));
     let run = Run::new(plan.id(args.lines()), args.seed, host.clone());
     let mut results =
         if args.resume { Results::resume(&args.out, &run)? } else { Results::create(&args.out, &run)? };
     let stop = stop_flag()?;
+    let datasets = plan.prepare(args.lines(), &results.scratch())?;
+    for dataset in &datasets {
+        eprintln!("{dataset}");
+    }
+    let about = about(args, datasets, &host);
     let samples = blocks::run(args, &plan, &mut results, &stop)?;
     drop(results);
     let mut summary = Summary::new(about, host, &plan.groups, &samples);
@@ -78,22 +80,14 @@ fn stop_flag() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn about(args: &Args, plan: &plan::Plan, host: &Host) -> Result<About> {
-    let mut datasets: Vec<DatasetLines> = Vec::new();
-    for group in &plan.groups {
-        if datasets.iter().all(|dataset| dataset.name != group.dataset) {
-            let lines = count_lines(&group.path)?;
-            let lines_used = if args.lines() == 0 { lines } else { lines.min(args.lines()) };
-            datasets.push(DatasetLines { name: group.dataset.clone(), lines_used, lines });
-        }
-    }
-    Ok(About {
+fn about(args: &Args, datasets: Vec<DatasetLines>, host: &Host) -> About {
+    About {
         command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         commit: host.commit.clone(),
         seed: args.seed,
         threads: args.threads.clone(),
         datasets,
-    })
+    }
 }
 
 fn files(out: &Path) -> String {

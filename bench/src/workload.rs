@@ -3,6 +3,7 @@
 mod cell;
 mod digest;
 mod outcome;
+mod queries;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +20,14 @@ pub(crate) enum Workload {
     Snapshot,
     Compact,
     Scan,
+    Range,
+    Delete,
     Recover,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ingest, Self::Snapshot, Self::Compact, Self::Scan, Self::Recover];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Ingest, Self::Snapshot, Self::Compact, Self::Scan, Self::Range, Self::Delete, Self::Recover];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -32,28 +35,34 @@ impl Workload {
             Self::Snapshot => "snapshot",
             Self::Compact => "compact",
             Self::Scan => "scan",
+            Self::Range => "range",
+            Self::Delete => "delete",
             Self::Recover => "recover",
         }
     }
 
     pub(crate) fn summary(self) -> &'static str {
         match self {
-            Self::Ingest => "write line protocol until it is acknowledged, 5000 lines a call",
+            Self::Ingest => {
+                "write batches of points until they are acknowledged; no part affects parsing, so it is not timed"
+            }
             Self::Snapshot => "write the dataset from the cache to a published file",
             Self::Compact => "merge up to eight files into one with full blocks",
             Self::Scan => "read, verify and decode every key from files",
+            Self::Range => "read all fields of one series in one hour from files, for random series",
+            Self::Delete => "delete half of the points of one series in files, for random series",
             Self::Recover => "open an engine whose dataset is still in its log",
         }
     }
 
     /// Whether the workload uses threads.
     pub(crate) fn is_threaded(self) -> bool {
-        matches!(self, Self::Ingest | Self::Scan)
+        matches!(self, Self::Ingest | Self::Scan | Self::Range)
     }
 
     /// Whether the timed work appends to the log.
     pub(crate) fn logs(self) -> bool {
-        self == Self::Ingest
+        matches!(self, Self::Ingest | Self::Delete)
     }
 
     /// Whether a star varies this axis for the workload. Other axes cannot affect the timed work.
@@ -61,7 +70,8 @@ impl Workload {
         match self {
             Self::Ingest => axis != "encoder",
             Self::Snapshot => axis == "storer" || axis == "encoder",
-            Self::Compact | Self::Scan => axis == "encoder",
+            Self::Compact | Self::Scan | Self::Range => axis == "encoder",
+            Self::Delete => axis == "log" || axis == "durability",
             Self::Recover => axis == "storer" || axis == "log",
         }
     }

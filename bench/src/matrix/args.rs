@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Durability modes to compare, also such as `interval:10ms`.
     #[arg(long, value_delimiter = ',', value_parser = names::durability)]
     pub(super) durability: Vec<String>,
-    /// Bundled datasets, or files FILE.lp or FILE.lp.zst of line protocol [default: all bundled].
+    /// Bundled datasets, or files FILE.lp, .lp.gz or .lp.zst of line protocol [default: all bundled].
     #[arg(long, value_delimiter = ',', value_parser = names::dataset)]
     pub(super) dataset: Vec<Dataset>,
     /// Workloads to time [default: all].
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     /// Run exactly this number of blocks.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) blocks: Option<u32>,
-    /// Use only the first lines of each dataset; 0 uses all.
+    /// Use this number of lines of each dataset, from complete series; 0 uses all.
     #[arg(long, default_value_t = 30_000)]
     pub(super) lines: usize,
     /// Seed for the order of cells and the resampling.

@@ -23,10 +23,9 @@ const PASSES: usize = 3;
 
 /// Runs the blocks that `results` does not have yet, until time or blocks are used up or `stop` is set.
 pub(super) fn run(args: &Args, plan: &Plan, results: &mut Results, stop: &AtomicBool) -> Result<Vec<Sample>> {
-    let lines = args.lines();
     let mut samples = results.earlier().to_vec();
     let turns = turns(plan);
-    let scratch = results.scratch();
+    let scratch = results.scratch().join("cell");
     let passes = if args.smoke { 1 } else { PASSES };
     let blocks = if args.smoke { 1 } else { args.blocks.unwrap_or(BLOCKS_MAX) };
     let deadline = (!args.smoke && args.blocks.is_none()).then_some(args.time);
@@ -36,7 +35,7 @@ pub(super) fn run(args: &Args, plan: &Plan, results: &mut Results, stop: &Atomic
         && let Some(group) = plan.groups.first()
     {
         // Loads the program and the dataset into the page cache. Its figures are dropped.
-        let _ = process::spawn(group, &group.cells[0], lines, passes, scratch.clone());
+        let _ = process::spawn(group, &group.cells[0], passes, scratch.clone());
     }
     let begun = Instant::now();
     'blocks: for block in first..first.max(blocks) {
@@ -51,7 +50,7 @@ pub(super) fn run(args: &Args, plan: &Plan, results: &mut Results, stop: &Atomic
             }
             let (of, spec) = (&plan.groups[turn.0], &plan.groups[turn.0].cells[turn.1]);
             progress.show(block, at, begun.elapsed(), of, spec);
-            let outcome = process::spawn(of, spec, lines, passes, scratch.clone());
+            let outcome = process::spawn(of, spec, passes, scratch.clone());
             // The signal also ended the cell.
             if stop.load(Ordering::Relaxed) {
                 break 'blocks;

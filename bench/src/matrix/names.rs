@@ -54,13 +54,13 @@ pub(super) fn dataset(text: &str) -> Parsed<Dataset> {
     }
     let path = PathBuf::from(text);
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    match file.strip_suffix(".zst").unwrap_or(file).strip_suffix(".lp") {
+    match [".zst", ".gz"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file).strip_suffix(".lp") {
         Some(name) if path.is_file() => Ok(Dataset { name: name.into(), path }),
         Some(_) => Err(format!("{text}: no such file")),
         None => {
             let known: Vec<&str> = bundled.iter().map(|dataset| dataset.name.as_str()).collect();
             Err(format!(
-                "there is no dataset `{text}`; there are: {}, and files *.lp and *.lp.zst",
+                "there is no dataset `{text}`; there are: {}, and files *.lp, *.lp.gz and *.lp.zst",
                 known.join(", ")
             ))
         }

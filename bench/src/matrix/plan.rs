@@ -1,5 +1,8 @@
 //! The cells of a run, and the groups in which they are compared.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use tsmith_cache::StorerEntry;
 use tsmith_codecs::EncoderEntry;
 use tsmith_engine::Registry;
@@ -10,13 +13,17 @@ use super::filter::Filter;
 use super::names::Dataset;
 use super::spec::{CellSpec, Group, is_durable};
 use crate::adapter::{self, Names};
+use crate::error::Result;
 use crate::inputs::fnv1a;
+use crate::inputs::prepare;
+use crate::report::summary::DatasetLines;
 use crate::workload::Workload;
 
 /// All cells of a run.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
+    datasets: Vec<Dataset>,
 }
 
 /// The values of one axis.
@@ -60,7 +67,7 @@ impl Plan {
             durability: first.into(),
         };
 
-        let mut plan = Self { groups: Vec::new() };
+        let mut plan = Self { groups: Vec::new(), datasets: datasets.clone() };
         for dataset in &datasets {
             for &workload in &workloads {
                 let mut threads = args.threads.clone();
@@ -75,7 +82,7 @@ impl Plan {
                     };
                     let mut group = Group {
                         dataset: dataset.name.clone(),
-                        path: dataset.path.clone(),
+                        points: PathBuf::new(),
                         workload,
                         threads,
                         durable: true,
@@ -133,6 +140,22 @@ impl Plan {
         format!("{:016x}", fnv1a(format!("{lines} {}", cells.join("\n")).as_bytes()))
     }
 
+    /// Writes the points of every dataset into a file of `dir`. Returns how much of each dataset they are.
+    pub(super) fn prepare(&mut self, lines: usize, dir: &Path) -> Result<Vec<DatasetLines>> {
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let mut all = Vec::new();
+        for dataset in &self.datasets {
+            let groups = self.groups.iter_mut().filter(|group| group.dataset == dataset.name);
+            let mut groups = groups.peekable();
+            if groups.peek().is_some() {
+                let to = dir.join(format!("{}.points", all.len()));
+                all.push(DatasetLines::new(&dataset.name, prepare(&dataset.path, lines, &to)?));
+                groups.for_each(|group| group.points.clone_from(&to));
+            }
+        }
+        Ok(all)
+    }
+
     pub(super) fn cell_count(&self) -> usize {
         self.groups.iter().map(|group| group.cells.len()).sum()
     }
@@ -151,7 +174,7 @@ fn keeps_records(cell: &CellSpec, registry: &Registry) -> bool {
 fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     match workload {
         Workload::Ingest => true,
-        Workload::Snapshot | Workload::Compact | Workload::Scan => {
+        Workload::Snapshot | Workload::Compact | Workload::Scan | Workload::Range | Workload::Delete => {
             registry.find_storer(&cell.storer).is_ok_and(StorerEntry::keeps_values)
         }
         Workload::Recover => keeps_records(cell, registry),

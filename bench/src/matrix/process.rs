@@ -10,8 +10,11 @@ use super::names;
 use super::spec::{CellSpec, Group};
 use crate::adapter::Setup;
 use crate::error::Result;
-use crate::inputs::Text;
+use crate::inputs::Points;
 use crate::workload::{Cell, Outcome, Workload};
+
+/// Points of one write.
+const BATCH_POINTS: usize = 5000;
 
 /// Runs one cell and prints its measurements as JSON.
 #[derive(Debug, clap::Args)]
@@ -30,11 +33,9 @@ pub(crate) struct CellArgs {
     workload: Workload,
     #[arg(long)]
     threads: usize,
-    /// A file of line protocol.
+    /// A prepared dataset.
     #[arg(long)]
-    dataset: PathBuf,
-    #[arg(long)]
-    lines: usize,
+    points: PathBuf,
     /// Number of timed passes.
     #[arg(long)]
     passes: usize,
@@ -53,13 +54,14 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
         order: &args.order,
         durability: &args.durability,
     };
-    let text = Text::read(&args.dataset, args.lines)?;
+    let points = Points::read(&args.points)?;
+    let batches = points.batches(BATCH_POINTS, usize::MAX)?;
     let cell = Cell {
         registry,
         setup,
         workload: args.workload,
         threads: args.threads,
-        text,
+        batches: &batches,
         passes: args.passes,
         begun,
         dir: args.dir.clone(),
@@ -69,13 +71,7 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
 }
 
 /// Runs a cell in a child process and waits for it. A failure is returned as text, because other cells continue.
-pub(super) fn spawn(
-    group: &Group,
-    cell: &CellSpec,
-    lines: usize,
-    passes: usize,
-    dir: PathBuf,
-) -> Result<Outcome, String> {
+pub(super) fn spawn(group: &Group, cell: &CellSpec, passes: usize, dir: PathBuf) -> Result<Outcome, String> {
     let program =
         std::env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
     let mut command = Command::new(program);
@@ -88,12 +84,11 @@ pub(super) fn spawn(
         ("--durability", &cell.durability),
         ("--workload", group.workload.name()),
         ("--threads", &group.threads.to_string()),
-        ("--lines", &lines.to_string()),
         ("--passes", &passes.to_string()),
     ] {
         command.arg(flag).arg(value);
     }
-    command.arg("--dataset").arg(&group.path).arg("--dir").arg(dir);
+    command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| format!("cannot start a cell: {error}"))?;
     if output.status.success() {

@@ -71,8 +71,9 @@ pub(super) fn is_durable(durability: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
     pub(crate) dataset: String,
+    /// The file with the prepared points. Set when the run begins.
     #[serde(skip)]
-    pub(crate) path: PathBuf,
+    pub(crate) points: PathBuf,
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
     pub(crate) durable: bool,
@@ -83,6 +84,12 @@ impl Group {
     /// Whether the timed work waits for the disk, so that the mean of its passes counts.
     pub(crate) fn syncs(&self) -> bool {
         self.durable && self.workload.logs()
+    }
+
+    /// Whether the engines of both groups hold the same values after the timed work.
+    pub(crate) fn holds_same_as(&self, other: &Self) -> bool {
+        let deletes = |group: &Self| group.workload == Workload::Delete;
+        self.dataset == other.dataset && deletes(self) == deletes(other)
     }
 }
 

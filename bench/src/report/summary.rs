@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::inputs::Used;
 use crate::matrix::host::Host;
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
@@ -39,22 +40,36 @@ pub(crate) struct About {
     pub(crate) datasets: Vec<DatasetLines>,
 }
 
-/// The part of a dataset that was used.
+/// The part of a dataset that was used: complete series in order of first appearance, but the last may be cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DatasetLines {
     pub(crate) name: String,
-    /// The first lines, this many.
     pub(crate) lines_used: usize,
     pub(crate) lines: usize,
+    pub(crate) series_used: usize,
+    pub(crate) series: usize,
+}
+
+impl DatasetLines {
+    pub(crate) fn new(name: &str, used: Used) -> Self {
+        Self {
+            name: name.into(),
+            lines_used: used.lines,
+            lines: used.lines_of_all,
+            series_used: used.series,
+            series: used.series_of_all,
+        }
+    }
 }
 
 impl fmt::Display for DatasetLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, lines_used, lines } = self;
+        let [lines_used, lines, series_used, series] =
+            [self.lines_used, self.lines, self.series_used, self.series].map(grouped);
         if lines_used == lines {
-            write!(f, "{name}: all {} lines", grouped(*lines))
+            write!(f, "{}: all {lines} lines of {series} series", self.name)
         } else {
-            write!(f, "{name}: the first {} of {} lines", grouped(*lines_used), grouped(*lines))
+            write!(f, "{}: {lines_used} of {lines} lines, from {series_used} of {series} series", self.name)
         }
     }
 }
@@ -174,7 +189,7 @@ impl Summary {
     pub(crate) fn broken(&self) -> Vec<String> {
         let mut out = Vec::new();
         for (group, row) in self.rows() {
-            let same_data = |other: &&GroupSummary| other.group.dataset == group.group.dataset;
+            let same_data = |other: &&GroupSummary| other.group.holds_same_as(&group.group);
             let expected = self.groups.iter().find(same_data).and_then(|first| first.rows[0].digest.as_ref());
             if let Some(error) = &row.error {
                 out.push(format!("{}: {}: {error}", group.title, row.name));
@@ -275,7 +290,7 @@ impl CellSummary {
             verdict: None,
             mvalues_per_s: bootstrap(&of(&|o| o.values as f64 / o.seconds(syncs) / 1e6), seed),
             cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds(syncs) / o.values as f64 * 1e6)),
-            bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.values as f64)),
+            bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.stored_values as f64)),
             peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
             change: None,
             digest: digests.first().map(|digest| (*digest).clone()),

@@ -27,7 +27,13 @@ fn about() -> About {
     About {
         command_line: "matrix --workload scan".into(),
         seed: 1,
-        datasets: vec![DatasetLines { name: "d".into(), lines_used: 30_000, lines: 1_336_776 }],
+        datasets: vec![DatasetLines {
+            name: "d".into(),
+            lines_used: 30_000,
+            lines: 1_336_776,
+            series_used: 100,
+            series: 6_872,
+        }],
         ..About::default()
     }
 }
@@ -42,7 +48,7 @@ fn group() -> Group {
     };
     Group {
         dataset: "d".into(),
-        path: "d.lp".into(),
+        points: "d.points".into(),
         workload: Workload::Scan,
         threads: 1,
         durable: true,
@@ -55,6 +61,7 @@ fn outcome(seconds: f64, digest: &str) -> Outcome {
         passes: vec![Pass { seconds, cpu_seconds: seconds, repeats: 1, total_seconds: seconds }],
         setup_seconds: 0.1,
         values: 1_000_000,
+        stored_values: 1_000_000,
         raw_bytes: 16_000_000,
         disk_bytes: 3_000_000,
         log_bytes: 0,
@@ -134,7 +141,7 @@ fn every_form_has_every_row() {
             "reference",
             "faster",
             "slower",
-            "d: the first 30,000 of 1,336,776 lines",
+            "d: 30,000 of 1,336,776 lines, from 100 of 6,872 series",
         ] {
             assert!(text.contains(name), "{name} in {text}");
         }
@@ -170,8 +177,6 @@ fn a_run_says_what_it_is_of() {
     let mut earlier: Summary = serde_json::from_value(json).expect("reads back");
     earlier.about.datasets[0].lines_used = 500;
     summary.compare(&earlier).expect_err("speeds on other data do not compare");
-    assert_eq!(
-        DatasetLines { name: "w".into(), lines_used: 999, lines: 999 }.to_string(),
-        "w: all 999 lines"
-    );
+    let all = DatasetLines { name: "w".into(), lines_used: 999, lines: 999, series_used: 3, series: 3 };
+    assert_eq!(all.to_string(), "w: all 999 lines of 3 series");
 }

@@ -1,19 +1,19 @@
 //! Runs a cell of the matrix: one workload on one dataset with one choice of parts.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tsmith_codecs::{Column, FieldType, TimeRange};
+use tsmith_codecs::{Batch, Column, FieldType, TimeRange};
 use tsmith_engine::Registry;
 
 use super::Workload;
 use super::digest::Contents;
 use super::outcome::{Outcome, Passes};
+use super::queries::{Deletes, Query};
 use crate::adapter::{Compact, Setup, Store, field_key};
 use crate::error::Result;
-use crate::inputs::{Text, count_values};
 use crate::measure::{dir_size, peak_rss_mib, timed};
 
 /// Most files that a compaction merges, as in the first level of InfluxDB.
@@ -26,7 +26,7 @@ pub(crate) struct Cell<'a> {
     pub(crate) setup: Setup<'a>,
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
-    pub(crate) text: Text,
+    pub(crate) batches: &'a [Batch<'a>],
     /// Number of timed passes.
     pub(crate) passes: usize,
     /// When the process began.
@@ -34,65 +34,82 @@ pub(crate) struct Cell<'a> {
     pub(crate) dir: PathBuf,
 }
 
+/// An engine after the timed work, and the values that one repetition wrote, read or deleted.
+struct Done {
+    store: Store,
+    dir: PathBuf,
+    passes: Passes,
+    /// `None` if these are the values of the whole dataset.
+    values: Option<u64>,
+}
+
 impl Cell<'_> {
     pub(crate) fn run(&self) -> Result<Outcome> {
-        match self.workload {
+        if self.dir.exists() {
+            fs::remove_dir_all(&self.dir)?;
+        }
+        let done = match self.workload {
             Workload::Ingest => self.ingest(),
             Workload::Snapshot => self.snapshot(),
             Workload::Compact => self.compact(),
             Workload::Scan => self.scan(),
+            Workload::Range => self.range(),
+            Workload::Delete => self.delete(),
             Workload::Recover => self.recover(),
-        }
+        };
+        self.finish(done?)
     }
 
-    fn ingest(&self) -> Result<Outcome> {
-        let mut passes = Passes::begin(self.passes);
+    fn ingest(&self) -> Result<Done> {
+        let (dir, mut passes) = (self.dir.join("engine"), Passes::begin(self.passes));
         loop {
-            let store = self.fresh()?;
-            let (spent, done) = timed(|| write(&store, &self.text.0, self.threads));
+            let store = self.fresh(&dir, self.setup)?;
+            let (spent, done) = timed(|| write(&store, self.batches, self.threads));
             done?;
             if passes.add(spent) {
-                return self.finish(store, passes);
+                return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
         }
     }
 
-    fn snapshot(&self) -> Result<Outcome> {
-        let mut passes = Passes::begin(self.passes);
+    fn snapshot(&self) -> Result<Done> {
+        let (dir, mut passes) = (self.dir.join("engine"), Passes::begin(self.passes));
         loop {
-            let store = self.fresh()?;
-            write(&store, &self.text.0, 1)?;
+            let store = self.fresh(&dir, self.lazy())?;
+            write(&store, self.batches, 1)?;
             let (spent, done) = timed(|| store.snapshot());
             done?;
             if passes.add(spent) {
-                return self.finish(store, passes);
+                return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
         }
     }
 
-    fn compact(&self) -> Result<Outcome> {
+    fn compact(&self) -> Result<Done> {
+        let (made, dir) = (self.dir.join("made"), self.dir.join("engine"));
+        let store = self.fresh(&made, self.lazy())?;
+        for part in self.batches.chunks(self.batches.len().div_ceil(COMPACTED_FILES)) {
+            write(&store, part, 1)?;
+            store.snapshot()?;
+        }
+        store.close()?;
         let mut passes = Passes::begin(self.passes);
         loop {
-            let store = self.fresh()?;
-            for part in self.text.0.chunks(self.text.0.len().div_ceil(COMPACTED_FILES)) {
-                write(&store, part, 1)?;
-                store.snapshot()?;
-            }
+            let store = self.copy(&made, &dir, self.lazy())?;
             let (spent, done) = timed(|| store.compact(Compact::Full));
             done?;
             if passes.add(spent) {
-                return self.finish(store, passes);
+                return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
         }
     }
 
-    fn scan(&self) -> Result<Outcome> {
-        let store = self.fresh()?;
-        write(&store, &self.text.0, 1)?;
-        store.snapshot()?;
+    fn scan(&self) -> Result<Done> {
+        let dir = self.dir.join("engine");
+        let store = self.in_files(&dir)?;
         let keys = store.keys();
         scan(&store, &keys, self.threads)?;
         let mut passes = Passes::begin(self.passes);
@@ -100,49 +117,106 @@ impl Cell<'_> {
             let (spent, done) = timed(|| scan(&store, &keys, self.threads));
             done?;
             if passes.add(spent) {
-                return self.finish(store, passes);
+                return Ok(Done { store, dir, passes, values: None });
             }
         }
     }
 
-    fn recover(&self) -> Result<Outcome> {
-        let store = self.fresh()?;
-        write(&store, &self.text.0, 1)?;
+    fn range(&self) -> Result<Done> {
+        let dir = self.dir.join("engine");
+        let store = self.in_files(&dir)?;
+        let queries = Query::random(&store)?;
+        query(&store, &queries, self.threads)?;
+        let mut passes = Passes::begin(self.passes);
+        loop {
+            let (spent, values) = timed(|| query(&store, &queries, self.threads));
+            let values = Some(values?);
+            if passes.add(spent) {
+                return Ok(Done { store, dir, passes, values });
+            }
+        }
+    }
+
+    fn delete(&self) -> Result<Done> {
+        let (made, dir) = (self.dir.join("made"), self.dir.join("engine"));
+        let store = self.in_files(&made)?;
+        let deletes = Deletes::random(&store)?;
         store.close()?;
         let mut passes = Passes::begin(self.passes);
         loop {
-            let (spent, store) = timed(|| Store::open(self.registry, self.setup, &self.dir));
+            let store = self.copy(&made, &dir, self.setup)?;
+            let (spent, done) = timed(|| deletes.run(&store));
+            done?;
             if passes.add(spent) {
-                return self.finish(store?, passes);
+                return Ok(Done { store, dir, passes, values: Some(deletes.values) });
             }
-            store?.close()?;
+            store.close()?;
         }
+    }
+
+    fn recover(&self) -> Result<Done> {
+        let (made, dir) = (self.dir.join("made"), self.dir.join("engine"));
+        let store = self.fresh(&made, self.lazy())?;
+        write(&store, self.batches, 1)?;
+        store.close()?;
+        let mut passes = Passes::begin(self.passes);
+        loop {
+            copy_dir(&made, &dir)?;
+            let (spent, store) = timed(|| Store::open(self.registry, self.setup, &dir));
+            let store = store?;
+            if passes.add(spent) {
+                return Ok(Done { store, dir, passes, values: None });
+            }
+            store.close()?;
+        }
+    }
+
+    /// The setup for work that is not timed: its appends are not synced.
+    fn lazy(&self) -> Setup<'_> {
+        Setup { durability: "none", ..self.setup }
     }
 
     /// An engine in an empty directory.
-    fn fresh(&self) -> Result<Store> {
-        if self.dir.exists() {
-            fs::remove_dir_all(&self.dir)?;
+    fn fresh(&self, dir: &Path, setup: Setup<'_>) -> Result<Store> {
+        if dir.exists() {
+            fs::remove_dir_all(dir)?;
         }
-        fs::create_dir_all(&self.dir)?;
-        Store::open(self.registry, self.setup, &self.dir)
+        fs::create_dir_all(dir)?;
+        Store::open(self.registry, setup, dir)
+    }
+
+    /// An engine with the dataset in files.
+    fn in_files(&self, dir: &Path) -> Result<Store> {
+        let store = self.fresh(dir, self.lazy())?;
+        write(&store, self.batches, 1)?;
+        store.snapshot()?;
+        Ok(store)
+    }
+
+    /// Opens a copy of a closed engine.
+    fn copy(&self, from: &Path, to: &Path, setup: Setup<'_>) -> Result<Store> {
+        copy_dir(from, to)?;
+        Store::open(self.registry, setup, to)
     }
 
     /// Reads all values back, closes the engine, and measures its directory. Not timed.
-    fn finish(&self, store: Store, passes: Passes) -> Result<Outcome> {
+    fn finish(&self, done: Done) -> Result<Outcome> {
+        let Done { store, dir, passes, values } = done;
         let peak_rss_mib = peak_rss_mib();
         let keeps_values = self.registry.find_storer(self.setup.storer)?.keeps_values();
         let contents = keeps_values.then(|| Contents::of(&store)).transpose()?;
         store.close()?;
-        // If nothing can be read back, the values in the text count.
-        let in_text = || self.text.0.iter().map(|batch| count_values(batch)).sum();
+        // If nothing can be read back, the values of the batches count.
+        let written = || self.batches.iter().map(|batch| batch.value_count() as u64).sum();
+        let stored_values = contents.as_ref().map_or_else(written, |contents| contents.values);
         Ok(Outcome {
             setup_seconds: self.begun.elapsed().as_secs_f64() - passes.total_seconds(),
             written_bytes: passes.written_bytes(),
-            values: contents.as_ref().map_or_else(in_text, |contents| contents.values),
+            values: values.unwrap_or(stored_values),
+            stored_values,
             raw_bytes: contents.as_ref().map_or(0, |contents| contents.raw_bytes),
-            disk_bytes: dir_size(&self.dir, "").0,
-            log_bytes: dir_size(&Store::log_dir(&self.dir), "").0,
+            disk_bytes: dir_size(&dir, "").0,
+            log_bytes: dir_size(&Store::log_dir(&dir), "").0,
             peak_rss_mib,
             digest: contents.map(|contents| format!("{:016x}", contents.digest)),
             passes: passes.into_passes(),
@@ -150,12 +224,30 @@ impl Cell<'_> {
     }
 }
 
+/// Replaces `to` by a copy of the directory `from`.
+fn copy_dir(from: &Path, to: &Path) -> Result {
+    if to.exists() {
+        fs::remove_dir_all(to)?;
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes all batches. Each thread takes the next batch when it is free.
-fn write(store: &Store, batches: &[Vec<u8>], threads: usize) -> Result {
+fn write(store: &Store, batches: &[Batch<'_>], threads: usize) -> Result {
     let next = AtomicUsize::new(0);
     in_threads(threads, || {
-        while let Some(text) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
-            store.write_lines(text)?;
+        while let Some(batch) = batches.get(next.fetch_add(1, Ordering::Relaxed)) {
+            store.write(batch)?;
         }
         Ok(())
     })
@@ -170,6 +262,22 @@ fn scan(store: &Store, keys: &[Vec<u8>], threads: usize) -> Result {
         }
         Ok(())
     })
+}
+
+/// Runs the queries and returns the number of values that they read.
+fn query(store: &Store, queries: &[Query], threads: usize) -> Result<u64> {
+    let (next, values) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    in_threads(threads, || {
+        let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
+        while let Some(query) = queries.get(next.fetch_add(1, Ordering::Relaxed)) {
+            for key in &query.keys {
+                reader.read(field_key(key)?, query.range, &mut column)?;
+                values.fetch_add(column.len(), Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(values.into_inner() as u64)
 }
 
 /// Runs the same work in `threads` threads, the calling thread included.

@@ -19,9 +19,11 @@ pub(crate) struct Outcome {
     pub(crate) passes: Vec<Pass>,
     /// Time of the process outside of its passes: reading the data, opening, checking what was written.
     pub(crate) setup_seconds: f64,
-    /// Values that one repetition wrote or read.
+    /// Values that one repetition wrote, read or deleted.
     pub(crate) values: u64,
-    /// Bytes of these values in memory: 8 for the time, and those of the value.
+    /// Values on disk after the last repetition.
+    pub(crate) stored_values: u64,
+    /// Bytes of the stored values in memory: 8 for the time, and those of the value.
     pub(crate) raw_bytes: u64,
     /// Bytes on disk after a clean close, the log included.
     pub(crate) disk_bytes: u64,
@@ -157,6 +159,7 @@ mod tests {
             passes: [3.0, 1.0, 5.0].map(pass).into(),
             setup_seconds: 0.0,
             values: 1,
+            stored_values: 1,
             raw_bytes: 16,
             disk_bytes: 1,
             log_bytes: 0,

@@ -1,0 +1,222 @@
+//! A dataset that is ready to write: its points, parsed once, in one file that the processes of all cells read.
+//!
+//! ```text
+//! file    ┌──────────────────┬────────────────┬────────────────────────────┬───────────────────────────┬────────┐
+//!         │ "TSPOINT1" <8B>  │ points <8B>    │ series <8B>, { key } *     │ shapes <8B>, { shape } *  │ points │
+//!         └──────────────────┴────────────────┴────────────────────────────┴───────────────────────────┴────────┘
+//! key     len <4B> │ bytes
+//! shape   fields <4B> │ { type <1B> │ len <4B> │ name } *          the fields of a point, in its order
+//! point   series <4B> │ shape <4B> │ time <8B> │ values           8 bytes each; a boolean 1; a string its len <4B> and bytes
+//! ```
+//! Integers are little-endian. The file belongs to one run, so it has no checksum.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use tsmith_codecs::{Batch, BatchBuilder, FieldType, Value};
+
+use crate::error::Result;
+
+const MAGIC: &[u8; 8] = b"TSPOINT1";
+
+/// Collects points and writes the file.
+#[derive(Debug, Default)]
+pub(crate) struct PointWriter {
+    points: u64,
+    series: Table,
+    shapes: Table,
+    bytes: Vec<u8>,
+    shape: Vec<u8>,
+}
+
+/// Texts in order of first appearance.
+#[derive(Debug, Default)]
+struct Table {
+    ids: HashMap<Vec<u8>, u32>,
+    bytes: Vec<u8>,
+}
+
+impl Table {
+    fn id(&mut self, entry: &[u8]) -> u32 {
+        if let Some(&id) = self.ids.get(entry) {
+            return id;
+        }
+        let id = u32::try_from(self.ids.len()).expect("a dataset has fewer than 2^32 series");
+        self.ids.insert(entry.to_vec(), id);
+        self.bytes.extend_from_slice(entry);
+        id
+    }
+}
+
+fn put_text(text: &[u8], out: &mut Vec<u8>) {
+    let len = u32::try_from(text.len()).expect("a name or string is shorter than 4 GiB");
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(text);
+}
+
+impl PointWriter {
+    /// Appends a point.
+    pub(crate) fn point(&mut self, series: &[u8], time: i64, fields: &[(&[u8], Value<'_>)]) {
+        self.shape.clear();
+        put_text(series, &mut self.shape);
+        let series = self.series.id(&self.shape);
+        self.shape.clear();
+        let count = u32::try_from(fields.len()).expect("a point has few fields");
+        self.shape.extend_from_slice(&count.to_le_bytes());
+        for (name, value) in fields {
+            let at = FieldType::ALL.iter().position(|known| *known == value.field_type());
+            self.shape.push(at.expect("every type is listed") as u8);
+            put_text(name, &mut self.shape);
+        }
+        let shape = self.shapes.id(&self.shape);
+        self.bytes.extend_from_slice(&series.to_le_bytes());
+        self.bytes.extend_from_slice(&shape.to_le_bytes());
+        self.bytes.extend_from_slice(&time.to_le_bytes());
+        for (_, value) in fields {
+            match value {
+                Value::Float(value) => self.bytes.extend_from_slice(&value.to_le_bytes()),
+                Value::Integer(value) => self.bytes.extend_from_slice(&value.to_le_bytes()),
+                Value::Unsigned(value) => self.bytes.extend_from_slice(&value.to_le_bytes()),
+                Value::Boolean(value) => self.bytes.push(u8::from(*value)),
+                Value::String(value) => put_text(value, &mut self.bytes),
+            }
+        }
+        self.points += 1;
+    }
+
+    pub(crate) fn series_count(&self) -> usize {
+        self.series.ids.len()
+    }
+
+    pub(crate) fn point_count(&self) -> usize {
+        self.points as usize
+    }
+
+    pub(crate) fn write_to(&self, path: &Path) -> Result {
+        let mut out = Vec::with_capacity(self.bytes.len() + self.series.bytes.len() + 4096);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&self.points.to_le_bytes());
+        for table in [&self.series, &self.shapes] {
+            out.extend_from_slice(&(table.ids.len() as u64).to_le_bytes());
+            out.extend_from_slice(&table.bytes);
+        }
+        out.extend_from_slice(&self.bytes);
+        fs::write(path, out).map_err(|error| format!("{}: {error}", path.display()).into())
+    }
+}
+
+/// The bytes of a file that [`PointWriter`] wrote.
+#[derive(Debug)]
+pub(crate) struct Points(Vec<u8>);
+
+impl Points {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        fs::read(path).map(Self).map_err(|error| format!("{}: {error}", path.display()).into())
+    }
+
+    /// Batches of `per` points, made as the parser of line protocol makes them. At most `batches_max`.
+    pub(crate) fn batches(&self, per: usize, batches_max: usize) -> Result<Vec<Batch<'_>>> {
+        let (batches, _) = self.parse(per, batches_max).ok_or("the prepared dataset is incomplete")?;
+        if batches.is_empty() { Err("the dataset has no point".into()) } else { Ok(batches) }
+    }
+
+    fn parse(&self, per: usize, batches_max: usize) -> Option<(Vec<Batch<'_>>, &[u8])> {
+        let mut rest = self.0.strip_prefix(MAGIC)?;
+        let points = take_u64(&mut rest)?;
+        let series: Vec<&[u8]> =
+            (0..take_u64(&mut rest)?).map(|_| take_text(&mut rest)).collect::<Option<_>>()?;
+        let shapes: Vec<Vec<(FieldType, &[u8])>> =
+            (0..take_u64(&mut rest)?).map(|_| take_shape(&mut rest)).collect::<Option<_>>()?;
+        let (mut batches, mut builder) = (Vec::new(), BatchBuilder::new());
+        for _ in 0..points {
+            if batches.len() == batches_max {
+                break;
+            }
+            builder.begin((*series.get(take_u32(&mut rest)? as usize)?).into());
+            let shape = shapes.get(take_u32(&mut rest)? as usize)?;
+            let time = take_u64(&mut rest)?.cast_signed();
+            for (field_type, name) in shape {
+                let value = match field_type {
+                    FieldType::Float => Value::Float(f64::from_bits(take_u64(&mut rest)?)),
+                    FieldType::Integer => Value::Integer(take_u64(&mut rest)?.cast_signed()),
+                    FieldType::Unsigned => Value::Unsigned(take_u64(&mut rest)?),
+                    FieldType::Boolean => Value::Boolean(take::<1>(&mut rest)?[0] != 0),
+                    FieldType::String => Value::String(take_text(&mut rest)?),
+                };
+                builder.field((*name).into(), value).ok()?;
+            }
+            builder.commit(time);
+            if builder.point_count() == per {
+                batches.push(std::mem::take(&mut builder).finish());
+            }
+        }
+        if builder.point_count() > 0 {
+            batches.push(builder.finish());
+        }
+        Some((batches, rest))
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
+
+fn take_u32(rest: &mut &[u8]) -> Option<u32> {
+    take(rest).map(u32::from_le_bytes)
+}
+
+fn take_u64(rest: &mut &[u8]) -> Option<u64> {
+    take(rest).map(u64::from_le_bytes)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = take_u32(rest)? as usize;
+    let (text, tail) = rest.split_at_checked(len)?;
+    *rest = tail;
+    Some(text)
+}
+
+fn take_shape<'a>(rest: &mut &'a [u8]) -> Option<Vec<(FieldType, &'a [u8])>> {
+    let fields = take_u32(rest)?;
+    let mut field = || {
+        let field_type = *FieldType::ALL.get(usize::from(take::<1>(rest)?[0]))?;
+        Some((field_type, take_text(rest)?))
+    };
+    (0..fields).map(|_| field()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_read_back_in_batches() {
+        let mut writer = PointWriter::default();
+        for time in 0..5 {
+            let text = format!("t{time}");
+            let fields: &[(&[u8], Value<'_>)] = &[
+                (b"f", Value::Float(-0.0)),
+                (b"i", Value::Integer(-time)),
+                (b"u", Value::Unsigned(7)),
+                (b"b", Value::Boolean(time == 2)),
+                (b"s", Value::String(text.as_bytes())),
+            ];
+            writer.point(if time % 2 == 0 { b"m,h=a" } else { b"m,h=b" }, time, fields);
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x.points");
+        writer.write_to(&path).expect("writes");
+        let points = Points::read(&path).expect("reads");
+        let batches = points.batches(2, usize::MAX).expect("complete");
+        assert_eq!(batches.iter().map(Batch::value_count).collect::<Vec<_>>(), [10, 10, 5]);
+        assert!(batches[0].has_unique_keys(), "as a parsed batch");
+        let (key, column) = batches[1].columns().nth(4).expect("the string of the first series");
+        assert_eq!((key.series, key.field), (&b"m,h=a"[..], &b"s"[..]));
+        assert_eq!(column.times(), [2]);
+        assert_eq!(points.batches(2, 1).expect("one").len(), 1);
+        assert!(Points(points.0[..points.0.len() - 1].to_vec()).batches(2, usize::MAX).is_err(), "cut");
+    }
+}
