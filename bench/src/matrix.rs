@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
     if let Some(earlier) = &earlier {
         summary.compare(earlier)?;
     }
-    report::write(&summary, &args.out)?;
+    report::write(&summary, &samples, &args.out)?;
     print!("{}", report::table(&summary));
     println!("\nwritten: {}", files(&args.out));
     check(&summary, args.fail_if)

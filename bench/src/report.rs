@@ -9,14 +9,14 @@ use std::fs;
 use std::path::Path;
 
 use crate::error::Result;
+use crate::matrix::sample::Sample;
 use summary::Summary;
 
-/// Writes `summary.json`, `summary.csv` and `report.html`.
-pub(crate) fn write(summary: &Summary, out: &Path) -> Result {
+/// Writes `summary.json`, `summary.csv` and `report.html`. The page also shows the passes of `samples`.
+pub(crate) fn write(summary: &Summary, samples: &[Sample], out: &Path) -> Result {
     let json = serde_json::to_string_pretty(summary)? + "\n";
-    for (name, text) in
-        [("summary.json", json), ("summary.csv", csv::text(summary)), ("report.html", html::page(summary))]
-    {
+    let page = html::page(summary, samples)?;
+    for (name, text) in [("summary.json", json), ("summary.csv", csv::text(summary)), ("report.html", page)] {
         let path = out.join(name);
         fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     }

@@ -35,7 +35,7 @@ impl CellSpec {
         }
     }
 
-    pub(super) fn with(&self, axis: &str, value: &str) -> Self {
+    pub(crate) fn with(&self, axis: &str, value: &str) -> Self {
         let mut other = self.clone();
         *match axis {
             "storer" => &mut other.storer,

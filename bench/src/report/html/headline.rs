@@ -1,0 +1,66 @@
+//! The first lines of the page: how many comparisons are decided, and how much noise there was.
+
+use std::fmt::Write as _;
+
+use super::text::escape;
+use super::{Summary, class, is_reference, word};
+
+/// Every verdict with its sign, in the order of the tally.
+const VERDICTS: [(&str, &str, &str); 5] = [
+    ("faster", "faster", "▲"),
+    ("slower", "slower", "▼"),
+    ("same", "same", "="),
+    ("open", "too close to call", "?"),
+    ("failed", "failed", "✕"),
+];
+
+/// The sign of a verdict.
+pub(super) fn sign(class: &str) -> &'static str {
+    VERDICTS.iter().find(|verdict| verdict.0 == class).map_or("◆", |verdict| verdict.2)
+}
+
+pub(super) fn write(out: &mut String, summary: &Summary) {
+    let rows: Vec<_> = summary.rows().filter(|(group, row)| !is_reference(group, row)).collect();
+    let compared = rows.len();
+    let open = rows.iter().filter(|(_, row)| word(row) == "too close to call").count();
+    let failed = rows.iter().filter(|(_, row)| row.error.is_some()).count();
+    let decided = compared - open - failed;
+    let share = decided * 100 / compared.max(1);
+    let _ = write!(
+        out,
+        "<p class=\"lead\"><strong>{decided} of {compared}</strong> comparisons are decided ({share} %).</p>\n\
+         <div class=\"tally\" aria-hidden=\"true\">"
+    );
+    let counts = VERDICTS.map(|verdict| rows.iter().filter(|(_, row)| class(row) == verdict.0).count());
+    let counted = || VERDICTS.iter().zip(counts).filter(|(_, count)| *count > 0);
+    for ((class, ..), count) in counted() {
+        let _ = write!(out, "<span class=\"{class}\" style=\"flex-grow:{count}\"></span>");
+    }
+    *out += "</div>\n<ul class=\"counts\">\n";
+    for ((class, word, sign), count) in counted() {
+        let link = word.replace(' ', "+");
+        let _ = writeln!(
+            out,
+            "<li class=\"{class}\"><a href=\"#verdict={link}\"><span class=\"sign\" aria-hidden=\"true\">{sign}</span> \
+             {count} {word}</a></li>"
+        );
+    }
+    *out += "</ul>\n<dl class=\"facts\">\n";
+    let floors = summary.groups.iter().map(|group| group.floor);
+    let noise = (floors.fold(1.0, f64::max) - 1.0) * 100.0;
+    for (name, value) in [
+        ("Noise floor", format!("{noise:.0} %")),
+        ("Blocks", summary.blocks.to_string()),
+        (
+            "Machine",
+            format!("{}, {} cores, {}", summary.host.cpu, summary.host.cores, summary.host.file_system),
+        ),
+        ("Commit", summary.about.commit.clone()),
+    ] {
+        let _ = writeln!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));
+    }
+    *out += "</dl>\n";
+    if let Some(advice) = summary.advice() {
+        let _ = writeln!(out, "<p><strong>{}</strong></p>", escape(advice));
+    }
+}

@@ -1,0 +1,54 @@
+//! The interval of a ratio on a logarithmic axis, as one row of a table.
+
+use std::fmt::Write as _;
+
+use super::axis::{LogAxis, label};
+use crate::stats::{Interval, SAME_MAX};
+
+/// A shape for each verdict, so that colour is never the only difference. Intervals refer to them.
+pub(super) const MARKERS: &str = "<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>\
+    <path id=\"m-faster\" d=\"M-4.5 -5.5L6 0L-4.5 5.5Z\"/><path id=\"m-slower\" d=\"M4.5 -5.5L-6 0L4.5 5.5Z\"/>\
+    <path id=\"m-same\" d=\"M-4 -4H4V4H-4Z\"/><circle id=\"m-open\" r=\"4.5\"/>\
+    <path id=\"m-reference\" d=\"M0 -6L5 0L0 6L-5 0Z\"/></defs></svg>\n";
+
+/// Marks on the axis. More do not fit beside each other.
+const TICKS_MAX: usize = 5;
+
+/// The axis of a table: from half to twice the reference, or more.
+pub(super) fn axis(intervals: impl Iterator<Item = Interval>) -> LogAxis {
+    // An interval without end would squash all others.
+    let ends = intervals.flat_map(|i| [i.low.max(i.mid / 4.0), i.mid, i.high.min(i.mid * 4.0)]);
+    let LogAxis { low, high } = LogAxis::containing(0.55, 1.8, ends);
+    LogAxis { low: low * 0.9, high: high * 1.1 }
+}
+
+/// The labels of the axis.
+pub(super) fn scale(axis: &LogAxis) -> String {
+    let mut out = String::from("<svg class=\"scale\" aria-hidden=\"true\">");
+    for tick in axis.powers_of_two(TICKS_MAX) {
+        let _ = write!(out, "<text x=\"{}\" y=\"12\">{}×</text>", axis.percent(tick), label(tick));
+    }
+    out + "</svg>"
+}
+
+/// The middle of the interval as the shape of `class`, and a line from its low to its high end.
+pub(super) fn row(axis: &LogAxis, interval: Interval, class: &str) -> String {
+    let mut out = String::from("<svg class=\"interval\" aria-hidden=\"true\">");
+    let x = |ratio: f64| axis.percent(ratio);
+    let width = (axis.share(SAME_MAX) - axis.share(1.0 / SAME_MAX)) * 100.0;
+    let _ = write!(out, "<rect x=\"{}\" width=\"{width:.2}%\" height=\"100%\"/>", x(1.0 / SAME_MAX));
+    for tick in axis.powers_of_two(TICKS_MAX) {
+        let one = if tick == 1.0 { " class=\"one\"" } else { "" };
+        let _ = write!(out, "<line{one} x1=\"{0}\" x2=\"{0}\" y2=\"100%\"/>", x(tick));
+    }
+    let _ = write!(out, "<g class=\"{class}\">");
+    if interval.low < interval.high {
+        let (low, high) = (x(interval.low), x(interval.high));
+        let _ = write!(out, "<line x1=\"{low}\" x2=\"{high}\" y1=\"50%\" y2=\"50%\"/>");
+        for end in [low, high] {
+            let _ = write!(out, "<line x1=\"{end}\" x2=\"{end}\" y1=\"28%\" y2=\"72%\"/>");
+        }
+    }
+    let _ = write!(out, "<use href=\"#m-{class}\" x=\"{}\" y=\"50%\"/></g></svg>", x(interval.mid));
+    out
+}

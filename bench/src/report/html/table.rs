@@ -1,0 +1,201 @@
+//! One table for each group of cells, under the heading of its workload.
+
+use std::fmt::Write as _;
+
+use super::axis::LogAxis;
+use super::text::{escape, short};
+use super::{
+    CellSummary, GroupSummary, Summary, cell_id, class, headline, interval, is_reference, kept, word,
+};
+
+/// A figure of each cell.
+struct Column {
+    /// Names it in the choice of sorting and in the URL.
+    key: &'static str,
+    title: &'static str,
+    /// Whether larger is better. Then it comes first.
+    larger: bool,
+    value: fn(&CellSummary) -> Option<f64>,
+}
+
+/// Columns without any value are left out of a table.
+const COLUMNS: [Column; 4] = [
+    Column {
+        key: "speed",
+        title: "M values/s",
+        larger: true,
+        value: |row| row.mvalues_per_s.map(|speed| speed.mid),
+    },
+    Column { key: "CPU", title: "CPU s per M values", larger: false, value: |row| row.cpu_s_per_mvalues },
+    Column { key: "bytes", title: "bytes per value", larger: false, value: |row| row.bytes_per_value },
+    Column { key: "memory", title: "peak MiB", larger: false, value: |row| row.peak_rss_mib },
+];
+
+/// Names of the orders of rows, without the default `speed`.
+pub(super) fn sort_keys(summary: &Summary) -> impl Iterator<Item = &'static str> {
+    let keys: Vec<_> = columns(summary.rows().map(|(_, row)| row)).map(|column| column.key).collect();
+    keys.into_iter().filter(|key| *key != "speed").chain(["parts", "verdict"])
+}
+
+fn columns<'a>(rows: impl Iterator<Item = &'a CellSummary>) -> impl Iterator<Item = &'static Column> {
+    let rows: Vec<_> = rows.collect();
+    COLUMNS.iter().filter(move |column| rows.iter().any(|row| (column.value)(row).is_some()))
+}
+
+/// Writes all tables, workload by workload.
+pub(super) fn write(out: &mut String, summary: &Summary) {
+    let mut workloads: Vec<_> = summary.groups.iter().map(|group| group.group.workload).collect();
+    workloads.sort_unstable();
+    workloads.dedup();
+    for workload in workloads {
+        let name = workload.name();
+        let _ = write!(
+            out,
+            "<section class=\"workload\" aria-labelledby=\"w-{name}\">\n<h2 id=\"w-{name}\">{name} \
+             <span class=\"dim\">{}</span></h2>\n",
+            escape(workload.summary())
+        );
+        for group in summary.groups.iter().filter(|group| group.group.workload == workload) {
+            write_group(out, summary, group);
+        }
+        *out += "</section>\n";
+    }
+}
+
+/// The title of a group without its workload.
+pub(super) fn title(group: &GroupSummary) -> &str {
+    let workload = format!("{} of ", group.group.workload.name());
+    group.title.strip_prefix(&workload).unwrap_or(&group.title)
+}
+
+fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary) {
+    let noise = (group.floor - 1.0) * 100.0;
+    let lines = summary.lines_of(group).map_or_else(String::new, |lines| format!("; {lines}"));
+    let axis = interval::axis(group.rows.iter().filter_map(|row| row.ratio));
+    let _ = write!(
+        out,
+        "<table role=\"table\" data-workload=\"{}\" data-data=\"{}\" data-kept=\"{}\">\n<caption>{} \
+         <span class=\"dim\">noise {noise:.0} %{}</span></caption>\n<thead role=\"rowgroup\"><tr role=\"row\">\
+         <th role=\"columnheader\" scope=\"col\" class=\"parts\" data-key=\"parts\">parts</th>\
+         <th role=\"columnheader\" scope=\"col\" class=\"judged\" data-key=\"verdict\">verdict</th>\
+         <th role=\"columnheader\" scope=\"col\" class=\"ratio\">speed ratio</th>\
+         <th role=\"columnheader\" scope=\"col\" class=\"plot\"><span class=\"unseen\">interval</span>{}</th>",
+        group.group.workload.name(),
+        escape(&group.group.dataset),
+        kept(group.group.durable),
+        escape(title(group)),
+        escape(&lines),
+        interval::scale(&axis),
+    );
+    let columns: Vec<_> = columns(group.rows.iter()).collect();
+    for Column { key, title, larger, .. } in &columns {
+        let order = if *larger { " data-larger" } else { "" };
+        let sorted = if *key == "speed" { " aria-sort=\"descending\"" } else { "" };
+        let _ = write!(
+            out,
+            "<th role=\"columnheader\" scope=\"col\" class=\"number\" data-key=\"{key}\"{order}{sorted}>{title}</th>"
+        );
+    }
+    *out += "</tr></thead>\n<tbody role=\"rowgroup\">\n";
+    let mut rows: Vec<&CellSummary> = group.rows.iter().collect();
+    let speed = |row: &CellSummary| row.ratio.map_or(0.0, |ratio| ratio.mid);
+    rows.sort_by(|a, b| speed(b).total_cmp(&speed(a)));
+    for row in rows {
+        write_row(out, summary, group, row, &columns, &axis);
+    }
+    *out += "</tbody>\n</table>\n";
+}
+
+fn write_row(
+    out: &mut String,
+    summary: &Summary,
+    group: &GroupSummary,
+    row: &CellSummary,
+    columns: &[&Column],
+    axis: &LogAxis,
+) {
+    let reference = is_reference(group, row);
+    let class = if reference && row.error.is_none() { "reference" } else { class(row) };
+    let word = if class == "reference" { "reference" } else { word(row) };
+    let name = name(&row.name, &group.rows[0].name);
+    let name = cell_id(summary, group, row)
+        .map_or(name.clone(), |(group, cell)| format!("<a href=\"#cell-{group}-{cell}\">{name}</a>"));
+    let _ = write!(
+        out,
+        "<tr role=\"row\" class=\"{class}\" data-verdict=\"{word}\"><th role=\"rowheader\" scope=\"row\">{name}</th>\
+         <td role=\"cell\" class=\"verdict\"><span class=\"sign\" aria-hidden=\"true\">{}</span> {word}",
+        headline::sign(class)
+    );
+    if let Some(error) = &row.error {
+        let _ = writeln!(
+            out,
+            "</td><td role=\"cell\" class=\"why\" colspan=\"{}\">{}</td></tr>",
+            columns.len() + 2,
+            escape(error)
+        );
+        return;
+    }
+    for note in notes(row) {
+        let _ = write!(out, " <small>{}</small>", escape(&note));
+    }
+    *out += "</td>";
+    let ratio = row.ratio.map_or_else(
+        || "<td role=\"cell\" class=\"ratio\">–</td><td role=\"cell\" class=\"plot\"></td>".into(),
+        |ratio| {
+            let ends = if reference {
+                String::new()
+            } else {
+                format!(" <small>{:.2} to {:.2}</small>", ratio.low, ratio.high)
+            };
+            let plot = interval::row(axis, ratio, class);
+            format!(
+                "<td role=\"cell\" class=\"ratio\">{:.2}{ends}</td><td role=\"cell\" class=\"plot\">{plot}</td>",
+                ratio.mid
+            )
+        },
+    );
+    *out += &ratio;
+    for column in columns {
+        let (text, raw) = (column.value)(row).map_or_else(
+            || ("–".into(), String::new()),
+            |value| (short(value), format!(" data-v=\"{value}\"")),
+        );
+        let _ = write!(
+            out,
+            "<td role=\"cell\" class=\"number\" data-key=\"{}\" data-title=\"{}\"{raw}>{text}</td>",
+            column.key, column.title
+        );
+    }
+    *out += "</tr>\n";
+}
+
+/// What to add to the verdict.
+fn notes(row: &CellSummary) -> Vec<String> {
+    row.change.iter().map(|change| format!("{:.2} × baseline", change.mid)).collect()
+}
+
+/// The name, with the words set off that differ from the reference.
+fn name(name: &str, reference: &str) -> String {
+    let ends = |c: char| c == '/' || c == ' ';
+    let mut expected = reference.split_inclusive(ends);
+    name.split_inclusive(ends)
+        .map(|word| {
+            let (text, end) = word.split_at(word.trim_end_matches(ends).len());
+            let same = expected.next().is_some_and(|other| other.trim_end_matches(ends) == text);
+            // A line may break behind each part.
+            let end = if end == "/" { "/<wbr>" } else { end };
+            if same { format!("{}{end}", escape(text)) } else { format!("<b>{}</b>{end}", escape(text)) }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    #[test]
+    fn differing_parts_stand_out() {
+        let found = name("ring/file/zstd none", "ring/file/tsm1");
+        assert_eq!(found, "ring/<wbr>file/<wbr><b>zstd</b> <b>none</b>");
+    }
+}
