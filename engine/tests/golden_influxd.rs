@@ -67,8 +67,8 @@ fn rows(shards: &[Shard]) -> BTreeMap<String, BTreeSet<RowOf>> {
         let mut parts = split(&series);
         let name = parts.remove(0);
         row.insert("time".to_owned(), time.to_string());
-        for tag in parts.chunks_exact(2) {
-            row.insert(tag[0].clone(), tag[1].clone());
+        for [tag, value] in parts.as_chunks().0 {
+            row.insert(tag.clone(), value.clone());
         }
         rows.entry(name).or_default().insert(row);
     }

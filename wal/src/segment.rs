@@ -234,7 +234,7 @@ impl Mark {
     /// Magic, mark and checksum of bytes with the form of a mark. Nothing is verified.
     fn words(bytes: &[u8]) -> Option<([u8; 4], Self, [u8; 4])> {
         let words = bytes.strip_prefix(&MARK_HEAD)?.get(..MARK_BYTES - MARK_HEAD.len())?;
-        let mut words = words.chunks_exact(4).map(|word| <[u8; 4]>::try_from(word).unwrap_or_default());
+        let mut words = words.as_chunks::<4>().0.iter().copied();
         let magic = words.next()?;
         let mark =
             Self { durable: u32::from_be_bytes(words.next()?), len: u32::from_be_bytes(words.next()?) };

@@ -95,7 +95,7 @@ impl Settings {
         if *id != self.id {
             return Err(Error::OtherReplica { dir: dir.to_path_buf(), found: *id, id: self.id });
         }
-        let of_snapshot = Some(&snapshot.conf_state.voters).filter(|_| snapshot.index > 0);
+        let of_snapshot = (snapshot.index > 0).then_some(&snapshot.conf_state.voters);
         for voters in [Some(voters).filter(|voters| !voters.is_empty()), of_snapshot.map(|list| &list[..])] {
             let was = ordered(voters.unwrap_or(&self.voters));
             if was != self.voters {
