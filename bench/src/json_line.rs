@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use crate::out;
+
 /// A line of output under construction.
 #[derive(Debug)]
 pub(crate) struct JsonLine(String);
@@ -31,8 +33,11 @@ impl JsonLine {
         self
     }
 
+    /// Prints the row. Ends the program if the pipe is closed.
     pub(crate) fn print(self) {
-        println!("{}}}", self.0);
+        if !out::print(format_args!("{}}}\n", self.0)) {
+            std::process::exit(0);
+        }
     }
 }
 

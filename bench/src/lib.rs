@@ -15,11 +15,13 @@
 mod adapter;
 mod duration;
 mod error;
+mod failure;
 mod flags;
 mod inputs;
 mod json_line;
 mod matrix;
 mod measure;
+mod out;
 mod report;
 mod runner;
 mod stats;
@@ -73,7 +75,7 @@ pub fn main(registry: Registry) -> ExitCode {
     let matches = flags::with_parts(Args::command(), registry).get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match args.command {
-        Command::Matrix(args) => matrix::run(&args, registry),
+        Command::Matrix(args) => return matrix::main(&args, registry),
         Command::Cell(args) => matrix::process::run(&args, registry),
         Command::Gen(args) => inputs::write_columns(&args),
         Command::Lines(args) => inputs::write_lines(&args),
@@ -91,7 +93,7 @@ pub fn main(registry: Registry) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tsmith-bench: {error}");
+            out::note(format_args!("tsmith-bench: {error}"));
             ExitCode::FAILURE
         }
     }

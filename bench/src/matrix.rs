@@ -11,71 +11,105 @@
 
 pub(crate) mod args;
 mod blocks;
+mod directory;
 mod filter;
 pub(crate) mod host;
+mod list;
 pub(crate) mod names;
 mod plan;
 pub(crate) mod process;
 mod results;
+mod run;
 pub(crate) mod sample;
 pub(crate) mod spec;
 
-use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tsmith_engine::Registry;
 
-use crate::adapter;
-use crate::error::Result;
+use crate::failure::Failure;
+use crate::out;
 use crate::report;
 use crate::report::summary::{About, DatasetLines, Summary};
-use crate::workload::Workload;
 use args::Args;
 use host::Host;
-use names::Dataset;
-use results::{Results, Run};
+use plan::Plan;
+use results::Results;
+use run::Run;
+pub(crate) use run::SCHEMA;
 
-pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
-    let mut plan = plan::Plan::new(args, registry);
+/// Runs the matrix and returns the exit code.
+pub(crate) fn main(args: &Args, registry: &Registry) -> ExitCode {
+    match run(args, registry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out::note(format_args!("tsmith-bench matrix: {failure}"));
+            failure.into()
+        }
+    }
+}
+
+fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
+    let mut plan = Plan::new(args, registry);
     if args.list {
-        list(&plan, registry);
+        out::print(list::text(&plan, registry));
+    }
+    if plan.is_empty(args) {
+        let what = "no cell is left to run: a workload runs only with parts that it can use and that change it. --list \
+                    prints the parts, workloads and cells";
+        return Err(Failure::Usage(what.into()));
+    }
+    if args.list {
         return Ok(());
     }
-    let earlier = args.baseline.as_ref().map(|path| Summary::read(path)).transpose()?;
-    fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
-    let host = Host::look(&args.out)?;
-    eprintln!("{}", host.sentence());
-    let run = Run::new(plan.id(args.lines()), args.seed, host.clone());
-    let mut results =
-        if args.resume { Results::resume(&args.out, &run)? } else { Results::create(&args.out, &run)? };
     let stop = stop_flag()?;
-    let datasets = plan.prepare(args.lines(), &results.scratch())?;
-    for dataset in &datasets {
-        eprintln!("{dataset}");
+    let earlier = args.baseline.as_ref().map(|path| Summary::read(path)).transpose()?;
+    let mut results = Results::claim(args)?;
+    let host = Host::look(results.dir())?;
+    let run = Run::new(plan.id(args.lines()), &plan.datasets, args.seed, host.clone())?;
+    let mut datasets = plan.prepare(args.lines(), &results.scratch())?;
+    for dataset in &mut datasets {
+        dataset.hash = run.hash_of(&dataset.name);
     }
     let about = about(args, datasets, &host);
+    if let Some(earlier) = &earlier {
+        earlier.check_baseline_of(&about, &host)?;
+    }
+    results.begin(run)?;
+    out::note(host.sentence());
+    about.datasets.iter().for_each(out::note);
+
     let samples = blocks::run(args, &plan, &mut results, &stop)?;
-    drop(results);
+    results.end()?;
     let mut summary = Summary::new(about, host, &plan.groups, &samples);
     if let Some(earlier) = &earlier {
-        summary.compare(earlier)?;
+        summary.compare(earlier);
     }
-    report::write(&summary, &samples, &args.out)?;
-    print!("{}", report::table(&summary));
-    println!("\nwritten: {}", files(&args.out));
+    report::write(&summary, &samples, results.dir())?;
+    out::print(report::table(&summary));
+    let missing = summary.not_in_baseline();
+    if !missing.is_empty() {
+        out::print(format_args!("\nnot in the baseline:\n{}\n", missing.join("\n")));
+    }
+    out::print(format_args!("\nwritten: {}\n", files(results.dir())));
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
     check(&summary, args.fail_if)
 }
 
 /// A flag that the first Ctrl-C sets. The second Ctrl-C ends the program.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the shutdown looks at the flag before the same signal sets it.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| Failure::Io(format!("cannot handle signal {signal}: {error}")))?;
     }
     Ok(stop)
 }
@@ -91,41 +125,15 @@ fn about(args: &Args, datasets: Vec<DatasetLines>, host: &Host) -> About {
 }
 
 fn files(out: &Path) -> String {
-    let names = ["report.html", "summary.json", "summary.csv", "results.jsonl", "run.json"];
-    names.map(|name| out.join(name).display().to_string()).join(", ")
+    directory::RESULTS.map(|name| out.join(name).display().to_string()).join(", ")
 }
 
 /// Returns an error if a cell failed or is slower than the user allows.
-fn check(summary: &Summary, fail_below: Option<f64>) -> Result {
+fn check(summary: &Summary, fail_below: Option<f64>) -> Result<(), Failure> {
     let broken = summary.broken();
     if !broken.is_empty() {
-        return Err(format!("these cells failed or read back other values:\n{}", broken.join("\n")).into());
+        return Err(Failure::Broken(broken));
     }
     let slow = fail_below.map(|ratio| summary.slower_than(ratio)).unwrap_or_default();
-    if slow.is_empty() { Ok(()) } else { Err(format!("slower than allowed:\n{}", slow.join("\n")).into()) }
-}
-
-fn list(plan: &plan::Plan, registry: &Registry) {
-    let options = [("order", adapter::ORDERS.to_vec()), ("durability", adapter::DURABILITIES.to_vec())];
-    for (flag, names) in registry.names().into_iter().chain(options) {
-        println!("--{flag}");
-        for (name, summary) in names {
-            println!("  {name:18} {summary}");
-        }
-    }
-    println!("--dataset");
-    for dataset in Dataset::bundled() {
-        println!("  {:18} {}", dataset.name, dataset.path.display());
-    }
-    println!("--workload");
-    for workload in Workload::ALL {
-        println!("  {:18} {}", workload.name(), workload.summary());
-    }
-    println!("\n{} cells in this run:", plan.cell_count());
-    for group in &plan.groups {
-        println!("{group}");
-        for cell in &group.cells {
-            println!("  {cell}{}", if *cell == group.cells[0] { " (reference, twice)" } else { "" });
-        }
-    }
+    if slow.is_empty() { Ok(()) } else { Err(Failure::Slower(slow)) }
 }

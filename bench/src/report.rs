@@ -8,17 +8,19 @@ mod table;
 use std::fs;
 use std::path::Path;
 
-use crate::error::Result;
+use crate::failure::Failure;
 use crate::matrix::sample::Sample;
 use summary::Summary;
 
 /// Writes `summary.json`, `summary.csv` and `report.html`. The page also shows the passes of `samples`.
-pub(crate) fn write(summary: &Summary, samples: &[Sample], out: &Path) -> Result {
-    let json = serde_json::to_string_pretty(summary)? + "\n";
-    let page = html::page(summary, samples)?;
+pub(crate) fn write(summary: &Summary, samples: &[Sample], out: &Path) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(summary).expect("a summary has names as keys")
+        + "
+";
+    let page = html::page(summary, samples).expect("the page has names as keys");
     for (name, text) in [("summary.json", json), ("summary.csv", csv::text(summary)), ("report.html", page)] {
         let path = out.join(name);
-        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        fs::write(&path, text).map_err(|error| Failure::io(&path, &error))?;
     }
     Ok(())
 }

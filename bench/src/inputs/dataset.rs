@@ -9,7 +9,7 @@ use tsmith_codecs::{Batch, Timestamp, Value, ValuesRef};
 use tsmith_engine::line::{AnySchema, LineOptions, first_line, parse};
 
 use super::prepared::PointWriter;
-use crate::error::Result;
+use crate::failure::Failure;
 
 /// How much of a dataset a run uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub(crate) struct Used {
 /// Prepares the line protocol in the file `from` and writes its points to `to`. Keeps complete series in order of first
 /// appearance until there are `lines` lines; 0 keeps all. The first lines of a file with many series would give each series
 /// few points, and so short blocks that no real directory has.
-pub(crate) fn prepare(from: &Path, lines: usize, to: &Path) -> Result<Used> {
-    let text = read(from).map_err(|error| format!("{}: {error}", from.display()))?;
+pub(crate) fn prepare(from: &Path, lines: usize, to: &Path) -> Result<Used, Failure> {
+    let text = read(from).map_err(|error| Failure::io(from, &error))?;
     let mut cut = Cut::new(&text, if lines == 0 { usize::MAX } else { lines });
     let options = LineOptions::new(Timestamp(0));
     let (mut writer, mut spare) = (PointWriter::default(), Batch::default());
@@ -34,16 +34,16 @@ pub(crate) fn prepare(from: &Path, lines: usize, to: &Path) -> Result<Used> {
         }
         let mut builder = spare.recycle();
         if let Some(rejected) = parse(line, &options, &mut AnySchema, &mut builder).first() {
-            return Err(format!("{}: line {at}: {}", from.display(), rejected.reason).into());
+            return Err(Failure::Usage(format!("{}: line {at}: {}", from.display(), rejected.reason)));
         }
         let batch = builder.finish();
         add(&batch, &mut writer);
         spare = batch.cleared();
     }
     if writer.point_count() == 0 {
-        return Err(format!("{}: contains no point", from.display()).into());
+        return Err(Failure::Usage(format!("{}: contains no point", from.display())));
     }
-    writer.write_to(to)?;
+    writer.write_to(to).map_err(|error| Failure::io(to, &error))?;
     Ok(Used {
         lines: writer.point_count(),
         series: writer.series_count(),

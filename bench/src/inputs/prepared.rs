@@ -93,7 +93,7 @@ impl PointWriter {
         self.points as usize
     }
 
-    pub(crate) fn write_to(&self, path: &Path) -> Result {
+    pub(crate) fn write_to(&self, path: &Path) -> std::io::Result<()> {
         let mut out = Vec::with_capacity(self.bytes.len() + self.series.bytes.len() + 4096);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&self.points.to_le_bytes());
@@ -102,7 +102,7 @@ impl PointWriter {
             out.extend_from_slice(&table.bytes);
         }
         out.extend_from_slice(&self.bytes);
-        fs::write(path, out).map_err(|error| format!("{}: {error}", path.display()).into())
+        fs::write(path, out)
     }
 }
 

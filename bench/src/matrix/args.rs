@@ -18,7 +18,6 @@ const SMOKE_LINES: usize = 500;
 /// By default, the cells are a star around the reference: each cell differs from it in one part. If you name parts of some
 /// axes, only these axes vary. --full runs the product of all parts. --list names the parts, datasets, workloads and cells.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Storers to compare, separated by commas.
     #[arg(long, value_delimiter = ',')]
@@ -71,12 +70,13 @@ pub(crate) struct Args {
     /// Check that every cell works: one block on 500 lines.
     #[arg(long, conflicts_with_all = ["blocks", "time", "lines"])]
     pub(super) smoke: bool,
-    /// Directory for results and engines, on the disk to be measured.
-    #[arg(long, default_value = "target/matrix")]
-    pub(super) out: PathBuf,
-    /// Continue a run of the same plan in --out.
-    #[arg(long)]
-    pub(super) resume: bool,
+    /// Directory for results and engines, on the disk to be measured [default: a new one in target/matrix].
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: Option<PathBuf>,
+    /// Continue an interrupted run of the same command [default DIR: --out, else target/matrix/latest].
+    #[arg(long, value_name = "DIR")]
+    #[expect(clippy::option_option, reason = "the flag may have no value")]
+    pub(super) resume: Option<Option<PathBuf>>,
     /// Compare each cell with an earlier summary.json of this machine.
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,

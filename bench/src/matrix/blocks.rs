@@ -1,6 +1,6 @@
 //! Runs the blocks. Each runs every cell once, in random order and in its own process, and the reference twice.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::process;
 use super::results::Results;
 use super::sample::{Sample, Turn};
 use super::spec::{CellSpec, Group};
-use crate::error::Result;
+use crate::failure::Failure;
 use crate::inputs::{Rng, fnv1a};
 use crate::report::summary::all_decided;
 use crate::stats::BLOCKS_MIN;
@@ -22,7 +22,12 @@ const BLOCKS_MAX: u32 = 40;
 const PASSES: usize = 3;
 
 /// Runs the blocks that `results` does not have yet, until time or blocks are used up or `stop` is set.
-pub(super) fn run(args: &Args, plan: &Plan, results: &mut Results, stop: &AtomicBool) -> Result<Vec<Sample>> {
+pub(super) fn run(
+    args: &Args,
+    plan: &Plan,
+    results: &mut Results,
+    stop: &AtomicBool,
+) -> Result<Vec<Sample>, Failure> {
     let mut samples = results.earlier().to_vec();
     let turns = turns(plan);
     let scratch = results.scratch().join("cell");
@@ -107,7 +112,8 @@ impl Line {
     fn show(&mut self, block: u32, at: usize, elapsed: Duration, group: &Group, cell: &CellSpec) {
         if self.on {
             let seconds = elapsed.as_secs();
-            eprint!(
+            let _ = write!(
+                std::io::stderr(),
                 "\r\x1b[K{seconds:>4} s, block {}, cell {} of {}: {group}: {cell}",
                 block + 1,
                 at + 1,
@@ -118,7 +124,7 @@ impl Line {
 
     fn clear(&mut self) {
         if self.on {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

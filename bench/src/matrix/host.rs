@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 use tsmith_wal::fs::{Fs, FsFile, OsFs};
 
-use crate::error::Result;
+use crate::failure::Failure;
 use crate::measure::percentile;
 
 /// The machine, the commit and the disk.
@@ -57,13 +57,13 @@ impl fmt::Display for Disk {
 
 impl Host {
     /// Describes the machine, and measures the disk that holds `dir`.
-    pub(super) fn look(dir: &Path) -> Result<Self> {
+    pub(super) fn look(dir: &Path) -> Result<Self, Failure> {
         let kinds = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
         let system = System::new_with_specifics(kinds);
         let cpu = system.cpus().first().map(|cpu| cpu.brand().trim()).filter(|brand| !brand.is_empty());
-        let disk = Disk::measure(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let disk = Disk::measure(dir).map_err(|error| Failure::io(dir, &error))?;
         Ok(Self {
             cpu: cpu.unwrap_or(std::env::consts::ARCH).to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -86,6 +86,11 @@ impl Host {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.cpu == other.cpu && self.cores == other.cores && self.file_system == other.file_system
     }
+}
+
+/// Mean number of running processes in the last minute. `None` if the system does not say.
+pub(super) fn load() -> Option<f64> {
+    cfg!(unix).then(|| System::load_average().one)
 }
 
 /// The commit of the sources, and whether the working tree differs from it.

@@ -67,6 +67,23 @@ pub(super) fn dataset(text: &str) -> Parsed<Dataset> {
     }
 }
 
+/// Leaves out repetitions, and names datasets by their paths if their files have one name.
+pub(super) fn distinct(datasets: &[Dataset]) -> Vec<Dataset> {
+    let mut out: Vec<Dataset> = Vec::new();
+    for dataset in datasets {
+        if !out.contains(dataset) {
+            out.push(dataset.clone());
+        }
+    }
+    let names: Vec<String> = out.iter().map(|dataset| dataset.name.clone()).collect();
+    for dataset in &mut out {
+        if names.iter().filter(|name| **name == dataset.name).count() > 1 {
+            dataset.name = dataset.path.display().to_string();
+        }
+    }
+    out
+}
+
 /// Parses `slower>5%` as the ratio 0.95.
 pub(super) fn fail_if(text: &str) -> Parsed<f64> {
     let percent = text.strip_prefix("slower>").and_then(|rest| rest.strip_suffix('%'));
@@ -96,6 +113,15 @@ mod tests {
     fn a_threshold_is_a_ratio() {
         assert!((fail_if("slower>5%").expect("fine") - 0.95).abs() < 1e-12);
         assert!(fail_if("slower>500%").is_err() && fail_if("5%").is_err());
+    }
+
+    #[test]
+    fn files_of_one_name_are_named_by_path() {
+        let dataset = |name: &str, path: &str| Dataset { name: name.into(), path: path.into() };
+        let given =
+            [dataset("x", "a/x.lp"), dataset("y", "a/y.lp"), dataset("x", "b/x.lp"), dataset("x", "a/x.lp")];
+        let names: Vec<String> = distinct(&given).into_iter().map(|dataset| dataset.name).collect();
+        assert_eq!(names, ["a/x.lp", "y", "b/x.lp"]);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use tsmith_wal::LogEntry;
 
 use super::args::Args;
 use super::filter::Filter;
-use super::names::Dataset;
+use super::names::{self, Dataset};
 use super::spec::{CellSpec, Group, is_durable};
 use crate::adapter::{self, Names};
-use crate::error::Result;
+use crate::failure::Failure;
 use crate::inputs::fnv1a;
 use crate::inputs::prepare;
 use crate::report::summary::DatasetLines;
@@ -23,7 +23,7 @@ use crate::workload::Workload;
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
-    datasets: Vec<Dataset>,
+    pub(super) datasets: Vec<Dataset>,
 }
 
 /// The values of one axis.
@@ -52,7 +52,8 @@ impl Plan {
             Axis { name: "order", given: &args.order, default: names(adapter::ORDERS) },
             Axis { name: "durability", given: &args.durability, default: names(adapter::DURABILITIES) },
         ];
-        let datasets = if args.dataset.is_empty() { Dataset::bundled() } else { args.dataset.clone() };
+        let datasets =
+            if args.dataset.is_empty() { Dataset::bundled() } else { names::distinct(&args.dataset) };
         let workloads = if args.workload.is_empty() { Workload::ALL.to_vec() } else { args.workload.clone() };
         let first = args
             .durability
@@ -141,8 +142,8 @@ impl Plan {
     }
 
     /// Writes the points of every dataset into a file of `dir`. Returns how much of each dataset they are.
-    pub(super) fn prepare(&mut self, lines: usize, dir: &Path) -> Result<Vec<DatasetLines>> {
-        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    pub(super) fn prepare(&mut self, lines: usize, dir: &Path) -> Result<Vec<DatasetLines>, Failure> {
+        fs::create_dir_all(dir).map_err(|error| Failure::io(dir, &error))?;
         let mut all = Vec::new();
         for dataset in &self.datasets {
             let groups = self.groups.iter_mut().filter(|group| group.dataset == dataset.name);
@@ -154,6 +155,21 @@ impl Plan {
             }
         }
         Ok(all)
+    }
+
+    /// Whether there is no cell, or only the reference although a flag names another part.
+    pub(super) fn is_empty(&self, args: &Args) -> bool {
+        let cells = || self.groups.iter().flat_map(|group| &group.cells);
+        let runs = |axis, value: &String| cells().any(|cell| cell.axis(axis) == Some(value));
+        let named = [
+            ("storer", &args.storer),
+            ("log", &args.log),
+            ("encoder", &args.encoder),
+            ("order", &args.order),
+            ("durability", &args.durability),
+        ];
+        let all_run = named.iter().all(|(axis, values)| values.iter().all(|value| runs(axis, value)));
+        cells().next().is_none() || (!all_run && self.groups.iter().all(|group| group.cells.len() == 1))
     }
 
     pub(super) fn cell_count(&self) -> usize {

@@ -11,6 +11,7 @@ use super::spec::{CellSpec, Group};
 use crate::adapter::Setup;
 use crate::error::Result;
 use crate::inputs::Points;
+use crate::out;
 use crate::workload::{Cell, Outcome, Workload};
 
 /// Points of one write.
@@ -66,7 +67,7 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
         begun,
         dir: args.dir.clone(),
     };
-    println!("{}", serde_json::to_string(&cell.run()?)?);
+    out::print(serde_json::to_string(&cell.run()?)?);
     Ok(())
 }
 

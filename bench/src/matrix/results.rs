@@ -1,76 +1,58 @@
 //! The files of a run while it runs: `run.json` describes it, and `results.jsonl` has one line for each sample.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use tsmith_wal::fs::{Fs, OsFs};
 
-use super::host::Host;
+use super::args::Args;
+use super::directory::{self, Directory};
+use super::run::Run;
 use super::sample::Sample;
-use crate::error::Result;
+use crate::failure::Failure;
 
-/// Version of `run.json` and `results.jsonl`.
-const SCHEMA: u32 = 1;
-
-/// What runs, and where: the content of `run.json`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Run {
-    schema: u32,
-    /// Identifies the cells and their data.
-    plan: String,
-    seed: u64,
-    host: Host,
-}
-
-impl Run {
-    pub(super) fn new(plan: String, seed: u64, host: Host) -> Self {
-        Self { schema: SCHEMA, plan, seed, host }
-    }
-}
-
-/// The directory of a run. The run holds a lock on `results.jsonl` until it ends.
+/// The results of a run. It locks `results.jsonl` until it ends, so that two runs never write to one directory.
 #[derive(Debug)]
 pub(super) struct Results {
-    dir: PathBuf,
+    dir: Directory,
     file: File,
+    /// `None` until the run begins.
+    run: Option<Run>,
     earlier: Vec<Sample>,
 }
 
 impl Results {
-    /// Begins a run in `dir`.
-    pub(super) fn create(dir: &Path, run: &Run) -> Result<Self> {
-        let path = dir.join("results.jsonl");
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let file = locked(file.map_err(named(&path))?, &path)?;
-        file.set_len(0).map_err(named(&path))?;
-        let path = dir.join("run.json");
-        fs::write(&path, serde_json::to_string_pretty(run)? + "\n").map_err(named(&path))?;
-        Ok(Self { dir: dir.into(), file, earlier: Vec::new() })
+    /// Takes the directory that the flags ask for. Without [`Self::begin`] nothing stays in it.
+    pub(super) fn claim(args: &Args) -> Result<Self, Failure> {
+        let dir = Directory::choose(args)?;
+        let path = dir.path.join("results.jsonl");
+        let file = directory::open(&path, !dir.resume)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { dir, file, run: None, earlier: Vec::new() }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Failure::Usage(format!("{}: another run writes to it", path.display())))
+            }
+            Err(TryLockError::Error(error)) => Err(Failure::io(&path, &error)),
+        }
     }
 
-    /// Continues the run in `dir`. Begins it if there is none.
-    pub(super) fn resume(dir: &Path, run: &Run) -> Result<Self> {
-        let path = dir.join("run.json");
-        if !path.exists() {
-            return Self::create(dir, run);
+    /// Writes `run.json`, or reads what the earlier run measured. Refuses an earlier run of something else.
+    pub(super) fn begin(&mut self, run: Run) -> Result<(), Failure> {
+        if self.dir.resume {
+            let path = self.dir.path.join("run.json");
+            let text = fs::read_to_string(&path).map_err(|error| Failure::io(&path, &error))?;
+            let earlier: Run = serde_json::from_str(&text)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+            run.check_continues(&earlier, &self.dir.path)?;
+            self.read_back()?;
+            self.run = Some(earlier);
+        } else {
+            self.run = Some(run);
+            self.write_run()?;
+            self.dir.mark_latest();
         }
-        let text = fs::read_to_string(&path).map_err(named(&path))?;
-        let before: Run =
-            serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-        if before.plan != run.plan {
-            return Err(
-                format!("{}: has another plan; run without --resume to replace it", path.display()).into()
-            );
-        }
-        let path = dir.join("results.jsonl");
-        let file = OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let mut file = locked(file.map_err(named(&path))?, &path)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(named(&path))?;
-        let (earlier, len) = complete(&text);
-        file.set_len(len as u64).map_err(named(&path))?;
-        Ok(Self { dir: dir.into(), file, earlier })
+        Ok(())
     }
 
     /// The samples of the run that is continued.
@@ -78,49 +60,61 @@ impl Results {
         &self.earlier
     }
 
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir.path
+    }
+
     /// Where cells put their engines. Removed when the run ends.
     pub(super) fn scratch(&self) -> PathBuf {
-        self.dir.join("scratch")
+        self.dir.path.join("scratch")
     }
 
     /// Adds a line to `results.jsonl`.
-    pub(super) fn append(&mut self, sample: &Sample) -> Result {
-        let line = serde_json::to_string(sample)? + "\n";
-        self.file.write_all(line.as_bytes()).map_err(named(&self.dir.join("results.jsonl")))?;
-        Ok(())
+    pub(super) fn append(&mut self, sample: &Sample) -> Result<(), Failure> {
+        let line = serde_json::to_string(sample).expect("a sample has names as keys") + "\n";
+        let path = self.dir.path.join("results.jsonl");
+        self.file.write_all(line.as_bytes()).map_err(|error| Failure::io(&path, &error))
+    }
+
+    /// Completes `run.json`.
+    pub(super) fn end(&mut self) -> Result<(), Failure> {
+        if let Some(run) = &mut self.run {
+            run.end();
+        }
+        self.write_run()
+    }
+
+    /// Reads the samples of the earlier run. Cuts an incomplete last line, which an interrupted run leaves.
+    fn read_back(&mut self) -> Result<(), Failure> {
+        let path = self.dir.path.join("results.jsonl");
+        let failed = |error: std::io::Error| Failure::io(&path, &error);
+        let mut text = String::new();
+        self.file.read_to_string(&mut text).map_err(failed)?;
+        let mut len = 0;
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let Ok(sample) = serde_json::from_str(line) else { break };
+            self.earlier.push(sample);
+            len += line.len() as u64;
+        }
+        self.file.set_len(len).map_err(failed)
+    }
+
+    /// Replaces `run.json` in one step.
+    fn write_run(&self) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(&self.run).expect("a run has names as keys") + "\n";
+        let [temporary, path] = ["run.json.tmp", "run.json"].map(|name| self.dir.path.join(name));
+        let written = fs::write(&temporary, text).and_then(|()| OsFs.rename(&temporary, &path));
+        written.map_err(|error| Failure::io(&path, &error))
     }
 }
 
-/// Removes the engines.
+/// Removes the engines, and a directory in which no run began.
 impl Drop for Results {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(self.scratch());
-    }
-}
-
-/// Locks `file`, so that two runs never write to one directory.
-fn locked(file: File, path: &Path) -> Result<File> {
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(format!("{}: another run writes to it; choose another --out", path.display()).into())
+        if self.run.is_none() && !self.dir.resume {
+            let _ = fs::remove_file(self.dir.path.join("results.jsonl"));
+            self.dir.remove_if_new();
         }
-        Err(TryLockError::Error(error)) => Err(named(path)(error).into()),
     }
-}
-
-/// The samples in `text`, and the length of their lines. An interrupted run may have left an incomplete last line.
-fn complete(text: &str) -> (Vec<Sample>, usize) {
-    let (mut samples, mut len) = (Vec::new(), 0);
-    for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-        let Ok(sample) = serde_json::from_str(line) else { break };
-        samples.push(sample);
-        len += line.len();
-    }
-    (samples, len)
-}
-
-fn named(path: &Path) -> impl Fn(std::io::Error) -> String + use<> {
-    let path = path.display().to_string();
-    move |error| format!("{path}: {error}")
 }

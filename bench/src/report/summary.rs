@@ -6,16 +6,14 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::failure::Failure;
 use crate::inputs::Used;
+use crate::matrix::SCHEMA;
 use crate::matrix::host::Host;
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
 use crate::stats::{BLOCKS_MIN, Interval, Verdict, bootstrap, floor, median, verdict};
 use crate::workload::Outcome;
-
-/// Version of `summary.json`. Other versions are refused.
-const SCHEMA: u32 = 1;
 
 /// A whole run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,6 +46,8 @@ pub(crate) struct DatasetLines {
     pub(crate) lines: usize,
     pub(crate) series_used: usize,
     pub(crate) series: usize,
+    /// Hash of the bytes of the file.
+    pub(crate) hash: String,
 }
 
 impl DatasetLines {
@@ -58,6 +58,7 @@ impl DatasetLines {
             lines: used.lines_of_all,
             series_used: used.series,
             series: used.series_of_all,
+            hash: String::new(),
         }
     }
 }
@@ -116,6 +117,9 @@ pub(super) struct CellSummary {
     /// Speed divided by that of an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) change: Option<Interval>,
+    /// Whether the earlier run has this cell. `None` without an earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) in_baseline: Option<bool>,
     pub(super) digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
@@ -129,44 +133,59 @@ impl Summary {
     }
 
     /// Reads an earlier `summary.json`.
-    pub(crate) fn read(path: &Path) -> Result<Self> {
-        let named = |what: String| format!("{}: {what}", path.display());
-        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
-        let summary: Self = serde_json::from_str(&text).map_err(|error| named(error.to_string()))?;
+    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path).map_err(|error| Failure::io(path, &error))?;
+        let wrong = |what: String| Failure::Usage(format!("{}: {what}", path.display()));
+        let summary: Self = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if summary.schema != SCHEMA {
-            return Err(named(format!("schema {} is not {SCHEMA}", summary.schema)).into());
+            return Err(wrong(format!("schema {} is not {SCHEMA}", summary.schema)));
         }
         Ok(summary)
     }
 
-    /// Compares every cell with the same cell of an earlier run.
-    pub(crate) fn compare(&mut self, earlier: &Self) -> Result {
-        if !self.host.is_like(&earlier.host) {
-            return Err(
+    /// Whether speeds of a run of `about` on `host` are comparable with this earlier run.
+    pub(crate) fn check_baseline_of(&self, about: &About, host: &Host) -> Result<(), Failure> {
+        if !host.is_like(&self.host) {
+            return Err(Failure::Usage(
                 "the baseline comes from another machine or file system, so speeds are not comparable".into(),
-            );
+            ));
         }
-        for now in &self.about.datasets {
-            let before = earlier.about.datasets.iter().find(|before| before.name == now.name);
+        for now in &about.datasets {
+            let before = self.about.datasets.iter().find(|before| before.name == now.name);
             if let Some(before) = before.filter(|before| *before != now) {
-                return Err(format!("the baseline used other data: {before}; now {now}").into());
-            }
-        }
-        for group in &mut self.groups {
-            let Some(old) = earlier.groups.iter().find(|old| old.title == group.title) else { continue };
-            for row in &mut group.rows {
-                let before =
-                    old.rows.iter().find(|old| old.spec == row.spec).and_then(|old| old.mvalues_per_s);
-                // The two runs share no block, so the noise of both widens the interval.
-                let noise = group.floor.max(old.floor);
-                row.change = row.mvalues_per_s.zip(before).map(|(now, before)| Interval {
-                    low: now.low / before.high / noise,
-                    mid: now.mid / before.mid,
-                    high: now.high / before.low * noise,
-                });
+                return Err(Failure::Usage(format!("the baseline used other data: {before}; now {now}")));
             }
         }
         Ok(())
+    }
+
+    /// Compares every cell with the same cell of an earlier run.
+    pub(crate) fn compare(&mut self, earlier: &Self) {
+        for group in &mut self.groups {
+            let old = earlier.groups.iter().find(|old| old.title == group.title);
+            for row in &mut group.rows {
+                let before = old.and_then(|old| {
+                    let same = old.rows.iter().find(|old| old.spec == row.spec)?;
+                    Some((same.mvalues_per_s?, old.floor))
+                });
+                row.in_baseline = Some(before.is_some());
+                row.change = row.mvalues_per_s.zip(before).map(|(now, (before, floor))| {
+                    // The two runs share no block, so the noise of both widens the interval.
+                    let noise = group.floor.max(floor);
+                    Interval {
+                        low: now.low / before.high / noise,
+                        mid: now.mid / before.mid,
+                        high: now.high / before.low * noise,
+                    }
+                });
+            }
+        }
+    }
+
+    /// Cells that the baseline does not have.
+    pub(crate) fn not_in_baseline(&self) -> Vec<String> {
+        let missing = self.rows().filter(|(_, row)| row.in_baseline == Some(false));
+        missing.map(|(group, row)| format!("{}: {}", group.title, row.name)).collect()
     }
 
     /// Cells whose whole interval lies below `ratio`, compared with the baseline if there is one, else the reference.
@@ -293,6 +312,7 @@ impl CellSummary {
             bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.stored_values as f64)),
             peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
             change: None,
+            in_baseline: None,
             digest: digests.first().map(|digest| (*digest).clone()),
             error: error.or_else(|| unlike.then(|| "reads back other values in other blocks".into())),
         }

@@ -33,6 +33,7 @@ pub(super) fn about() -> About {
             lines: 1_336_776,
             series_used: 100,
             series: 6_872,
+            hash: "ab".into(),
         }],
         ..About::default()
     }
@@ -121,7 +122,8 @@ fn summary_reads_back_as_its_own_baseline() {
     let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     write(&summary, &samples(&group, 6), dir.path()).expect("writes");
     let earlier = Summary::read(&dir.path().join("summary.json")).expect("reads");
-    summary.compare(&earlier).expect("one machine");
+    earlier.check_baseline_of(&about(), &host()).expect("one machine");
+    summary.compare(&earlier);
     let change = summary.groups[0].rows[0].change.expect("the same cell");
     assert!((change.mid - 1.0).abs() < 1e-9);
     assert!(summary.slower_than(0.95).is_empty(), "cells are compared with the baseline");
@@ -170,14 +172,21 @@ fn undecided_run_gets_advice() {
 #[test]
 fn a_run_says_what_it_is_of() {
     let group = group();
-    let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
+    let summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
     let json = serde_json::to_value(&summary).expect("serializes");
     assert_eq!(json["seed"], 1);
     assert_eq!(json["command_line"], "matrix --workload scan");
     assert_eq!(json["datasets"][0]["lines_used"], 30_000);
     let mut earlier: Summary = serde_json::from_value(json).expect("reads back");
     earlier.about.datasets[0].lines_used = 500;
-    summary.compare(&earlier).expect_err("speeds on other data do not compare");
-    let all = DatasetLines { name: "w".into(), lines_used: 999, lines: 999, series_used: 3, series: 3 };
+    earlier.check_baseline_of(&about(), &host()).expect_err("speeds on other data do not compare");
+    let all = DatasetLines {
+        name: "w".into(),
+        lines_used: 999,
+        lines: 999,
+        series_used: 3,
+        series: 3,
+        hash: "ab".into(),
+    };
     assert_eq!(all.to_string(), "w: all 999 lines of 3 series");
 }

@@ -1,0 +1,39 @@
+//! What `--list` prints.
+
+use std::fmt::Write as _;
+
+use tsmith_engine::Registry;
+
+use super::names::Dataset;
+use super::plan::Plan;
+use crate::adapter;
+use crate::workload::Workload;
+
+/// The parts, options, datasets and workloads that can be named, and the cells of this run.
+pub(super) fn text(plan: &Plan, registry: &Registry) -> String {
+    let mut out = String::new();
+    let options = [("order", adapter::ORDERS.to_vec()), ("durability", adapter::DURABILITIES.to_vec())];
+    for (flag, names) in registry.names().into_iter().chain(options) {
+        let _ = writeln!(out, "--{flag}");
+        for (name, summary) in names {
+            let _ = writeln!(out, "  {name:18} {summary}");
+        }
+    }
+    out += "--dataset\n";
+    for dataset in Dataset::bundled() {
+        let _ = writeln!(out, "  {:18} {}", dataset.name, dataset.path.display());
+    }
+    out += "--workload\n";
+    for workload in Workload::ALL {
+        let _ = writeln!(out, "  {:18} {}", workload.name(), workload.summary());
+    }
+    let _ = writeln!(out, "\n{} cells in this run:", plan.cell_count());
+    for group in &plan.groups {
+        let _ = writeln!(out, "{group}");
+        for cell in &group.cells {
+            let twice = if *cell == group.cells[0] { " (reference, twice)" } else { "" };
+            let _ = writeln!(out, "  {cell}{twice}");
+        }
+    }
+    out
+}
