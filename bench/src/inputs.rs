@@ -1,6 +1,7 @@
 //! Inputs: files of line protocol, and generated lines and columns.
 //!
-//! Generated inputs are the same on every machine, and equal to those of the Go driver byte for byte. Every shape has its own `SplitMix64`, seeded with the FNV-1a hash of its name.
+//! Generated inputs are the same on every machine, and equal to those of the Go driver byte for byte. Every shape has its own
+//! `SplitMix64`, seeded with the FNV-1a hash of its name.
 
 mod columns;
 mod dataset;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tsmith_cache::Storer;
 use tsmith_codecs::BlockEncoder;
-use tsmith_tsm::{Filled, Merge, MergeInput, MergeMode, POINTS_PER_BLOCK, Version};
+use tsmith_tsm::{Filled, Merge, MergeInput, MergeMode, Version};
 use tsmith_wal::Log;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -121,7 +121,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
         let (mut first, mut merged) = (None, Vec::new());
         let mode = if what == Compact::Fast { MergeMode::Fast } else { MergeMode::Full };
         loop {
-            let facts = turn.facts(&self.files.load(), &self.options.decoders);
+            let facts = turn.facts(&self.files.load(), &self.options);
             let plans = if what == Compact::Due {
                 plan::plans(&facts, false)
             } else {
@@ -170,7 +170,10 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             && file.reader().is_disjoint()
             && file.reader().version() == Version::of(&(self.make_encoder)());
         is_unchanged
-            && file.has_final_blocks(&mut self.options.decoders.clone(), plan.mode == MergeMode::Full)
+            && file.has_final_blocks(
+                &mut self.options.decoders.clone(),
+                (plan.mode == MergeMode::Full).then_some(self.options.points_per_block),
+            )
     }
 
     /// Carries out a plan. After a failure all files are as before.
@@ -198,7 +201,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             inputs.iter().map(|file| MergeInput { reader: file.reader(), deletions: file.deletions() });
         let (encoder, decoders) = ((self.make_encoder)(), self.options.decoders.clone());
         let version = Version::of(&encoder);
-        let merge = Merge::new(from.collect(), plan.mode, POINTS_PER_BLOCK, encoder, decoders);
+        let merge = Merge::new(from.collect(), plan.mode, self.options.points_per_block, encoder, decoders);
         let written = write_merged(&inputs, merge, version, &mut output, pace).map_err(|failed| {
             let error = failed.error.clone();
             failure = Some(failed);

@@ -13,8 +13,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use tsmith_codecs::{Decoders, FieldType, TimeRange};
 use tsmith_tsm::{
-    Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, POINTS_PER_BLOCK, Reader, TOMBSTONE_BYTES_MAX,
-    Tombstone, TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
+    Deletions, ErrorKind as Tsm, KeyEntry, MEMBER_OPEN_AT, Reader, TOMBSTONE_BYTES_MAX, Tombstone,
+    TombstoneFile, TombstoneWrite, is_full_block, member_open_mark,
 };
 use tsmith_wal::fs::{Access, Fs, FsFile, publish_new};
 
@@ -147,23 +147,24 @@ impl TsmFile {
         self.tombstones.intact_bytes()
     }
 
-    /// Whether a full merge would leave its blocks unchanged, judged by the first key with several blocks.
-    pub(crate) fn has_full_blocks(&self, decoders: &mut Decoders) -> bool {
+    /// Whether a full merge would leave its blocks unchanged, judged by the first key with several blocks. `most` is
+    /// the number of points of a full block, the same in every call.
+    pub(crate) fn has_full_blocks(&self, decoders: &mut Decoders, most: usize) -> bool {
         *self.full_blocks.get_or_init(|| {
             let several = |key: &KeyEntry<'_>| key.block_count() > 1;
             let Some(key) = self.reader.keys().find(several) else { return true };
             let first = key.entry(0).and_then(|entry| self.reader.block(key, entry).ok());
-            first.is_some_and(|block| is_full_block(decoders, block, POINTS_PER_BLOCK).unwrap_or(false))
+            first.is_some_and(|block| is_full_block(decoders, block, most).unwrap_or(false))
         })
     }
 
-    /// Whether every block is valid. With `full`, every block except the last of each key must also be as
-    /// full as a full merge would make it.
-    pub(crate) fn has_final_blocks(&self, decoders: &mut Decoders, full: bool) -> bool {
+    /// Whether every block is valid. With `most`, every block except the last of each key must also be as
+    /// full as a full merge with blocks of `most` points would make it.
+    pub(crate) fn has_final_blocks(&self, decoders: &mut Decoders, most: Option<usize>) -> bool {
         let mut is_final = |key: KeyEntry<'_>, at: usize, entry| {
             let Ok(block) = self.reader.known_block(key, entry, decoders) else { return false };
             let is_last = at + 1 == key.block_count();
-            !full || is_last || is_full_block(decoders, block, POINTS_PER_BLOCK).unwrap_or(false)
+            is_last || most.is_none_or(|most| is_full_block(decoders, block, most).unwrap_or(false))
         };
         self.reader.keys().all(|key| key.entries().enumerate().all(|(at, entry)| is_final(key, at, entry)))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tsmith_cache::WhenFull;
 use tsmith_codecs::Decoders;
+use tsmith_tsm::POINTS_PER_BLOCK;
 use tsmith_wal::LogOptions;
 
 use crate::order::WriteOrder;
@@ -56,6 +57,10 @@ pub struct Options {
     /// Maximum memory for the index of a file being written. The rest spills to a temporary file. (InfluxDB
     /// moves the complete index to a file at 64 MiB.)
     pub index_bytes: usize,
+    /// Maximum points in a block of a new file, from 1 to 65,536 (`DefaultMaxPointsPerBlock`, 1000). Other
+    /// numbers count as the nearest of these. Files are read whatever their size of blocks, also by influxd.
+    /// A compaction does not split larger blocks that it can copy.
+    pub points_per_block: usize,
     /// Decoders for blocks of other encoders than the engine's own. A [`Registry`](crate::Registry) sets its
     /// own here.
     pub decoders: Decoders,
@@ -83,6 +88,7 @@ impl Default for Options {
             compact_bytes_per_second: Some(48 << 20),
             compact_idle: Duration::from_secs(4 * 60 * 60),
             index_bytes: 16 << 20,
+            points_per_block: POINTS_PER_BLOCK,
             decoders: Decoders::standard(),
             encode_threads: 0,
             typing: None,

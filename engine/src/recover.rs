@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 use tsmith_cache::{Cache, CacheOptions, Storer};
-use tsmith_codecs::{BlockEncoder, EncoderEntry, Position};
+use tsmith_codecs::{BLOCK_VALUES_MAX, BlockEncoder, EncoderEntry, Position};
 use tsmith_wal::entry::Entry;
 use tsmith_wal::fs::Fs;
 use tsmith_wal::{GapKind, Log, LogKind, Progress, RecoveryMode, Replay};
@@ -75,6 +75,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
             is_influx_readable: own.is_influx_readable(),
         };
         options.decoders = options.decoders.or(own);
+        options.points_per_block = options.points_per_block.clamp(1, BLOCK_VALUES_MAX);
         prepare(&fs, &dirs.data, options.create)?;
         // Checked before anything is written, so a refused directory stays unchanged. Checked again under the
         // lock.

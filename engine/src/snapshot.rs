@@ -16,7 +16,7 @@ use tsmith_cache::{Frozen, Storer};
 use tsmith_codecs::{
     BlockEncoder, Column, ColumnRef, FieldKey, FieldType, Position, TimeRange, encode_checked,
 };
-use tsmith_tsm::{POINTS_PER_BLOCK, Remedy, Version, first_block};
+use tsmith_tsm::{Remedy, Version, first_block};
 use tsmith_wal::Log;
 use tsmith_wal::fs::Fs;
 
@@ -115,6 +115,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
         let keys = sorted_keys::<S>(frozen);
         let first = FileName { generation, sequence: 1 };
         let mut output = Output::new(OPERATION, &self.fs, &self.dirs.data, (first, self.options.index_bytes));
+        let points_per_block = self.options.points_per_block;
         let done = thread::scope(|scope| {
             let threads = self.encode_threads().min(keys.len().div_ceil(KEYS_PER_CHUNK)).max(1);
             let chunks = keys.chunks(KEYS_PER_CHUNK);
@@ -124,7 +125,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
                     let mine = chunks.clone().skip(lane).step_by(threads);
                     let encoder = (self.make_encoder)();
                     let encode = move || {
-                        let mut lane = Encoding::<S, E>::new(frozen, encoder);
+                        let mut lane = Encoding::<S, E>::new(frozen, encoder, points_per_block);
                         // If the channel is closed, the writer has failed and reports the error.
                         for keys in mine {
                             if send.send(lane.chunk(keys)).is_err() {
@@ -138,7 +139,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
             // If the system refused a thread, this thread encodes its chunks.
             let encoder = (self.make_encoder)();
             let version = Version::of(&encoder);
-            let mut here = Encoding::<S, E>::new(frozen, encoder);
+            let mut here = Encoding::<S, E>::new(frozen, encoder, points_per_block);
             let in_order = chunks.enumerate().map(|(at, keys)| match &lanes[at % threads] {
                 Some(lane) => lane.recv().unwrap_or(Err(ErrorKind::ReadOnly)),
                 None => here.chunk(keys),
@@ -275,28 +276,29 @@ struct Block {
 struct Encoding<'s, S, E> {
     store: &'s S,
     encoder: E,
+    points_per_block: usize,
     sorted: Column,
 }
 
 impl<'s, S: Storer, E: BlockEncoder> Encoding<'s, S, E> {
-    fn new(store: &'s S, encoder: E) -> Self {
-        Self { store, encoder, sorted: Column::new(FieldType::Float) }
+    fn new(store: &'s S, encoder: E, points_per_block: usize) -> Self {
+        Self { store, encoder, points_per_block, sorted: Column::new(FieldType::Float) }
     }
 
     fn chunk(&mut self, keys: &[Vec<u8>]) -> Chunk {
-        let Self { store, encoder, sorted } = self;
+        let Self { store, encoder, points_per_block, sorted } = self;
         let mut chunk = Blocks::default();
         for composite in keys {
             let Some(key) = FieldKey::parse(composite) else { continue };
             let encoded = store.with(key, |column| {
                 if column.is_strictly_ascending() {
-                    return chunk.encode(encoder, composite, column);
+                    return chunk.encode(encoder, *points_per_block, composite, column);
                 }
                 sorted.reset(column.field_type());
                 let extended = sorted.extend(column);
                 debug_assert_eq!(extended, Ok(()), "the column was reset to this type");
                 sorted.sort_dedup();
-                chunk.encode(encoder, composite, sorted.as_ref())
+                chunk.encode(encoder, *points_per_block, composite, sorted.as_ref())
             });
             encoded.unwrap_or(Ok(()))?;
         }
@@ -308,6 +310,7 @@ impl Blocks {
     fn encode<E: BlockEncoder>(
         &mut self,
         encoder: &mut E,
+        points_per_block: usize,
         composite: &[u8],
         column: ColumnRef<'_>,
     ) -> Result<(), ErrorKind> {
@@ -315,7 +318,7 @@ impl Blocks {
         let mut from = 0;
         while from < column.len() {
             let rest = column.slice(from..column.len());
-            let part = rest.slice(0..first_block(rest, POINTS_PER_BLOCK));
+            let part = rest.slice(0..first_block(rest, points_per_block));
             encode_checked(encoder, part, &mut self.bytes).map_err(|error| ErrorKind::Encode {
                 key: tsmith_codecs::name::to_text(composite).into_owned(),
                 error,
@@ -414,7 +417,8 @@ mod tests {
         };
         let first = FileName { generation, sequence: 1 };
         let mut output = Output::new(OPERATION, &fs, &inner.dirs.data, (first, 1 << 20));
-        let chunk = Encoding::new(&**frozen, tsmith_codecs::Tsm1::default()).chunk(&sorted_keys(&**frozen));
+        let chunk =
+            Encoding::new(&**frozen, tsmith_codecs::Tsm1::default(), 1000).chunk(&sorted_keys(&**frozen));
         let chunks = std::iter::once(chunk);
         let written = write_blocks(&mut output, Version::Influx, chunks, &mut SnapshotReport::default());
         for time in [1, 100] {

@@ -13,6 +13,7 @@ use tsmith_engine::parts::Tsm1;
 use tsmith_engine::{
     BatchBuilder, Column, Compact, Dirs, DynEngine, ErrorKind, FieldKey, Options, Selection, TimeRange, Value,
 };
+use tsmith_tsm::KeyEntry;
 use tsmith_wal::fs::Fs;
 use tsmith_wal::testing::SimFs;
 
@@ -65,6 +66,39 @@ fn corruption(path: &Path) {
     let mut bytes = fs::read(path).expect("exists");
     bytes[12] ^= 1;
     fs::write(path, bytes).expect("written");
+}
+
+/// The number of blocks in each file.
+fn block_counts(shard: &Shard) -> Vec<usize> {
+    shard.files().iter().map(|file| file.reader().keys().map(KeyEntry::block_count).sum()).collect()
+}
+
+#[test]
+fn block_size_is_an_option_of_each_opening() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let with = |points_per_block| open(dir.path(), Options { points_per_block, ..options() });
+    let shard = with(8192);
+    file(&shard, "m", 0..20_000);
+    assert_eq!(block_counts(&shard), [3]);
+    shard.close().expect("closes");
+
+    // Larger blocks than usual are read and copied.
+    let shard = with(1000);
+    file(&shard, "m", 20_000..22_500);
+    assert_eq!(block_counts(&shard), [3, 3]);
+    shard.compact(Compact::Full).expect("enough space");
+    // Every block of at least 1000 points is copied.
+    assert_eq!(block_counts(&shard), [6]);
+    assert_eq!(read(&shard, "m").times(), times(0, 22_500));
+    shard.close().expect("closes");
+
+    // More than the largest block counts as the largest.
+    let shard = with(1 << 20);
+    file(&shard, "m", 22_500..70_000);
+    shard.compact(Compact::Full).expect("enough space");
+    assert_eq!(block_counts(&shard), [2]);
+    assert_eq!(read(&shard, "m").times(), times(0, 70_000));
+    shard.close().expect("closes");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use tsmith_engine::line::Reason;
 use tsmith_engine::{
     Dirs, DynEngine, FieldKey, FieldTyping, LineOptions, Options, Selection, TimeRange, Timestamp, Value,
 };
+use tsmith_tsm::KeyEntry;
 use tsmith_wal::fs::OsFs;
 
 type Shard = DynEngine;
@@ -110,6 +111,35 @@ fn influxd_and_ours_take_turns_on_one_shard() {
     let server = Influxd::start(root).expect("is installed");
     assert_influxd_holds(&server, 3300);
     server.end("-TERM");
+}
+
+/// Law: a block of any size is in the format of influxd, which reads it and compacts it.
+#[test]
+fn influxd_reads_blocks_of_every_size() {
+    const COUNT: i64 = 70_000;
+    let root = tempfile::tempdir().expect("a directory");
+    let root = root.path();
+    let Some(server) = start_with_database(root) else { return };
+    server.write(&lines(0..10));
+    server.end("-TERM");
+    let text = lines(0..COUNT);
+    let (options, mut blocks) = (LineOptions::new(Timestamp(0)), Vec::new());
+    for points_per_block in [1024, 65_536] {
+        let options_of = Options { points_per_block, background: false, ..Options::default() };
+        let shard = engine::open(shard_dirs(root), options_of).expect("influxd's shard");
+        let written = shard.write_lines(text.as_bytes(), &options).expect("written");
+        assert!(written.rejected.is_empty());
+        shard.snapshot().expect("a file");
+        let newest = shard.files().last().expect("a file").clone();
+        blocks.push(newest.reader().keys().map(KeyEntry::block_count).sum::<usize>());
+        assert_ours_holds(&shard, COUNT);
+        shard.close().expect("closes");
+        let server = Influxd::start(root).expect("is installed");
+        assert_influxd_holds(&server, COUNT);
+        server.end("-TERM");
+    }
+    // Five columns.
+    assert_eq!(blocks, [5 * 69, 5 * 2]);
 }
 
 /// Law: influxd refuses a file of another encoder instead of misreading it.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tsmith_cache::Storer;
-use tsmith_codecs::{BlockEncoder, Decoders};
+use tsmith_codecs::BlockEncoder;
 use tsmith_wal::{Advice, Log};
 
 use super::pace::{Pace, Throttle};
@@ -120,8 +120,7 @@ impl Compactor {
             return None;
         }
         let cold = inner.worker.idle() > inner.options.compact_idle;
-        let mut plans =
-            plan::plans(&state.facts(&inner.files.load(), &inner.options.decoders, DELETES_QUIET), cold);
+        let mut plans = plan::plans(&state.facts(&inner.files.load(), &inner.options, DELETES_QUIET), cold);
         let chosen = choose(&plans, &state.running, self.limit)?;
         let plan = plans.swap_remove(chosen);
         tracing::debug!(kind = ?plan.kind, files = plan.files.len(), "compacting");
@@ -208,8 +207,8 @@ pub(crate) struct Turn<'c> {
 
 impl Turn<'_> {
     /// The facts for the planner. Here every tombstone counts, however new.
-    pub(crate) fn facts(&self, files: &[Arc<TsmFile>], decoders: &Decoders) -> Vec<FileFacts> {
-        self.compactor.state.lock().facts(files, decoders, Duration::ZERO)
+    pub(crate) fn facts(&self, files: &[Arc<TsmFile>], options: &Options) -> Vec<FileFacts> {
+        self.compactor.state.lock().facts(files, options, Duration::ZERO)
     }
 
     /// Runs a merge without a speed limit. It stops only when the engine closes.
@@ -237,16 +236,16 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    fn facts(&self, files: &[Arc<TsmFile>], decoders: &Decoders, quiet: Duration) -> Vec<FileFacts> {
+    fn facts(&self, files: &[Arc<TsmFile>], options: &Options, quiet: Duration) -> Vec<FileFacts> {
         let busy: BTreeSet<FileName> =
             self.running.iter().flat_map(|plan| plan.files.iter().copied()).collect();
-        let mut decoders = decoders.clone();
+        let mut decoders = options.decoders.clone();
         let facts = |file: &Arc<TsmFile>| FileFacts {
             name: file.name(),
             bytes: file.reader().file_bytes(),
             tombstoned: !file.deletions().is_empty()
                 && file.last_deleted().is_none_or(|last| last.elapsed() >= quiet),
-            full_blocks: file.has_full_blocks(&mut decoders),
+            full_blocks: file.has_full_blocks(&mut decoders, options.points_per_block),
             busy: busy.contains(&file.name()),
             corrupt: self.corrupt.contains(&file.name()),
         };
