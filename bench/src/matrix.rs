@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! plan    cells in groups: a group has one dataset, workload and number of threads, and is durable or not
-//! blocks  run every cell once, in random order, each in its own process, and the reference twice
-//! stats   the ratio to the reference within each block, its median and interval, a verdict
+//! blocks  run every open cell once, in random order, each in its own process, and the reference twice
+//! verdicts the ratio to the reference within each block, its mean and interval, a verdict (see `stats`)
 //! results run.json and results.jsonl: what runs, and every sample
 //! report  a table, summary.json, summary.csv, report.html
 //! ```
@@ -16,12 +16,14 @@ mod filter;
 pub(crate) mod host;
 mod list;
 pub(crate) mod names;
+mod passes;
 mod plan;
 pub(crate) mod process;
 mod results;
 mod run;
 pub(crate) mod sample;
 pub(crate) mod spec;
+pub(crate) mod verdicts;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,85 +1,188 @@
-//! Runs the blocks. Each runs every cell once, in random order and in its own process, and the reference twice.
+//! Runs the blocks. Each runs every open cell once, in random order and in its own process, and the reference twice.
+//!
+//! Every cell gets three blocks. Then the run looks at its verdicts and leaves out what is decided. It spends the rest of its
+//! time where that decides most.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::args::{Args, Progress};
+use super::passes::passes_of_groups;
 use super::plan::Plan;
 use super::process;
 use super::results::Results;
 use super::sample::{Sample, Turn};
 use super::spec::{CellSpec, Group};
+use super::verdicts::{Verdicts, mean_process_seconds};
 use crate::failure::Failure;
 use crate::inputs::{Rng, fnv1a};
-use crate::report::summary::all_decided;
-use crate::stats::BLOCKS_MIN;
+use crate::stats::{BLOCKS_MIN, Judge, Need, PASSES_MIN, Share};
 
-/// More blocks would not change a verdict.
-const BLOCKS_MAX: u32 = 40;
-
-/// Timed passes in the process of a cell.
-const PASSES: usize = 3;
-
-/// Runs the blocks that `results` does not have yet, until time or blocks are used up or `stop` is set.
+/// Runs the blocks that `results` does not have yet, until time or blocks are used up, all is decided or `stop` is set.
 pub(super) fn run(
     args: &Args,
     plan: &Plan,
     results: &mut Results,
     stop: &AtomicBool,
 ) -> Result<Vec<Sample>, Failure> {
-    let mut samples = results.earlier().to_vec();
-    let turns = turns(plan);
-    let scratch = results.scratch().join("cell");
-    let passes = if args.smoke { 1 } else { PASSES };
-    let blocks = if args.smoke { 1 } else { args.blocks.unwrap_or(BLOCKS_MAX) };
-    let deadline = (!args.smoke && args.blocks.is_none()).then_some(args.time);
-    let mut progress = Line::new(args.progress, turns.iter().map(Vec::len).sum());
-    let first = samples.last().map_or(0, |sample: &Sample| sample.block + 1);
-    if first == 0
-        && let Some(group) = plan.groups.first()
-    {
-        // Loads the program and the dataset into the page cache. Its figures are dropped.
-        let _ = process::spawn(group, &group.cells[0], passes, scratch.clone());
+    let samples = results.earlier().to_vec();
+    let first = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
+    let timed = !args.smoke && args.blocks.is_none();
+    let mut blocks = Blocks {
+        args,
+        plan,
+        stop,
+        scratch: results.scratch().join("cell"),
+        results,
+        passes: vec![if args.smoke { 1 } else { PASSES_MIN as usize }; plan.groups.len()],
+        next: first,
+        // The run before looked once more at its end.
+        looks: samples.iter().map(|sample| sample.looks + 1).max().unwrap_or(0),
+        samples,
+        begun: Instant::now(),
+        time: timed.then_some(args.time),
+        progress: Line::new(args.progress),
+    };
+    if first == 0 {
+        blocks.warm_up();
+    } else {
+        blocks.choose_passes();
     }
-    let begun = Instant::now();
-    'blocks: for block in first..first.max(blocks) {
-        let mut rng = Rng::new(args.seed ^ fnv1a(&block.to_le_bytes()));
-        for (at, turn) in in_random_order(&turns, &mut rng).into_iter().enumerate() {
-            // The first block always completes. A later one may stop early: the groups that it finished count.
-            if deadline.is_some_and(|time| begun.elapsed() > time) && block > first {
-                break 'blocks;
-            }
-            if stop.load(Ordering::Relaxed) {
-                break 'blocks;
-            }
-            let (of, spec) = (&plan.groups[turn.0], &plan.groups[turn.0].cells[turn.1]);
-            progress.show(block, at, begun.elapsed(), of, spec);
-            let outcome = process::spawn(of, spec, passes, scratch.clone());
-            // The signal also ended the cell.
-            if stop.load(Ordering::Relaxed) {
-                break 'blocks;
-            }
-            let sample = Sample::new(block, turn, &plan.groups, outcome);
-            results.append(&sample)?;
-            samples.push(sample);
-        }
-        let enough = deadline.is_some() && block as usize + 1 >= BLOCKS_MIN;
-        if enough && all_decided(&plan.groups, &samples, args.seed) {
-            break;
-        }
+    if timed {
+        blocks.run_for_time()?;
+    } else {
+        let wanted = if args.smoke { 1 } else { args.blocks.unwrap_or(1) };
+        blocks.run_all_cells(wanted)?;
     }
-    progress.clear();
-    Ok(samples)
+    blocks.progress.clear();
+    Ok(blocks.samples)
 }
 
-/// The turns of a block, group by group.
-fn turns(plan: &Plan) -> Vec<Vec<Turn>> {
-    let of_group = |(at, group): (usize, &Group)| {
-        let cells = (0..group.cells.len()).map(|cell| (at, cell, false));
-        cells.chain([(at, 0, true)]).collect()
+/// A run while it runs.
+struct Blocks<'a> {
+    args: &'a Args,
+    plan: &'a Plan,
+    results: &'a mut Results,
+    stop: &'a AtomicBool,
+    scratch: PathBuf,
+    samples: Vec<Sample>,
+    /// Passes in the processes of each group.
+    passes: Vec<usize>,
+    /// The next block.
+    next: u32,
+    looks: u32,
+    begun: Instant,
+    /// `None` if the number of blocks is given.
+    time: Option<Duration>,
+    progress: Line,
+}
+
+impl Blocks<'_> {
+    /// Loads the program and the dataset into the page cache. Its figures are dropped.
+    fn warm_up(&self) {
+        if let Some(group) = self.plan.groups.first() {
+            let _ = process::spawn(group, &group.cells[0], 1, self.scratch.clone());
+        }
+    }
+
+    /// Runs blocks of all cells until there are this many. False if time is up or the user stopped it.
+    fn run_all_cells(&mut self, wanted: u32) -> Result<bool, Failure> {
+        let all: Vec<Vec<usize>> =
+            self.plan.groups.iter().map(|group| (1..group.cells.len()).collect()).collect();
+        while self.next < wanted {
+            if !self.run_block(&all)? {
+                return Ok(false);
+            }
+            if self.next == 1 && !self.args.smoke {
+                self.choose_passes();
+            }
+        }
+        Ok(true)
+    }
+
+    fn run_for_time(&mut self) -> Result<(), Failure> {
+        if !self.run_all_cells(BLOCKS_MIN as u32)? {
+            return Ok(());
+        }
+        let looks_max = (Judge::LOOKS_MAX as u32).max(self.looks + 2);
+        loop {
+            // A run that is continued looked already.
+            if self.samples.iter().any(|sample| sample.looks == self.looks) {
+                self.looks += 1;
+            }
+            let open = Verdicts::of(&self.plan.groups, &self.samples).needs(&self.samples);
+            if open.is_empty() || self.looks == looks_max {
+                return Ok(());
+            }
+            let needs: Vec<Need> = open.iter().map(|(_, need)| *need).collect();
+            let share = Share::of(&needs, self.seconds_left(), (looks_max - self.looks) as usize);
+            let mut cells = vec![Vec::new(); self.plan.groups.len()];
+            for (((group, cell), _), chosen) in open.iter().zip(share.chosen) {
+                if chosen {
+                    cells[*group].push(*cell);
+                }
+            }
+            for _ in 0..share.blocks {
+                if !self.run_block(&cells)? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Runs these cells of each group, and the references of groups with cells. False if time is up or the user stopped it.
+    fn run_block(&mut self, cells: &[Vec<usize>]) -> Result<bool, Failure> {
+        let block = self.next;
+        let mut rng = Rng::new(self.args.seed ^ fnv1a(&block.to_le_bytes()));
+        let turns = in_random_order(&turns(cells), &mut rng);
+        let count = turns.len();
+        for (at, turn) in turns.into_iter().enumerate() {
+            // The first block always completes. Of a later one, the complete comparisons count.
+            if block > 0 && self.seconds_left() < mean_process_seconds(&self.samples, turn.0, turn.1) {
+                return Ok(false);
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let (group, spec) = (&self.plan.groups[turn.0], &self.plan.groups[turn.0].cells[turn.1]);
+            self.progress.show(block, (at, count), self.begun.elapsed(), group, spec);
+            let begun = Instant::now();
+            let passes = self.passes[turn.0];
+            let outcome = process::spawn(group, spec, passes, self.scratch.clone());
+            // The signal also ended the cell.
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            let mut sample = Sample::new(block, turn, &self.plan.groups, outcome);
+            sample.looks = self.looks;
+            sample.process_seconds = begun.elapsed().as_secs_f64();
+            self.results.append(&sample)?;
+            self.samples.push(sample);
+        }
+        self.next += 1;
+        Ok(true)
+    }
+
+    fn choose_passes(&mut self) {
+        let left = self.time.map(|_| self.seconds_left());
+        self.passes = passes_of_groups(&self.plan.groups, &self.samples, left);
+    }
+
+    /// Without a time limit, infinite.
+    fn seconds_left(&self) -> f64 {
+        self.time.map_or(f64::INFINITY, |time| time.saturating_sub(self.begun.elapsed()).as_secs_f64())
+    }
+}
+
+/// The turns of a block, group by group. The reference runs twice.
+fn turns(cells: &[Vec<usize>]) -> Vec<Vec<Turn>> {
+    let of_group = |(group, cells): (usize, &Vec<usize>)| {
+        let cells = cells.iter().map(|&cell| (group, cell, false));
+        cells.chain([(group, 0, false), (group, 0, true)]).collect()
     };
-    plan.groups.iter().enumerate().map(of_group).collect()
+    cells.iter().enumerate().filter(|(_, cells)| !cells.is_empty()).map(of_group).collect()
 }
 
 /// Shuffles the groups, and the cells within each group. Cells that are compared run close together, so a passing load on the
@@ -96,20 +199,26 @@ fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
 /// The progress line.
 struct Line {
     on: bool,
-    of: usize,
 }
 
 impl Line {
-    fn new(when: Progress, of: usize) -> Self {
+    fn new(when: Progress) -> Self {
         let on = match when {
             Progress::Auto => std::io::stderr().is_terminal(),
             Progress::Always => true,
             Progress::Never => false,
         };
-        Self { on, of }
+        Self { on }
     }
 
-    fn show(&mut self, block: u32, at: usize, elapsed: Duration, group: &Group, cell: &CellSpec) {
+    fn show(
+        &self,
+        block: u32,
+        (at, count): (usize, usize),
+        elapsed: Duration,
+        group: &Group,
+        cell: &CellSpec,
+    ) {
         if self.on {
             let seconds = elapsed.as_secs();
             let _ = write!(
@@ -117,12 +226,12 @@ impl Line {
                 "\r\x1b[K{seconds:>4} s, block {}, cell {} of {}: {group}: {cell}",
                 block + 1,
                 at + 1,
-                self.of
+                count
             );
         }
     }
 
-    fn clear(&mut self) {
+    fn clear(&self) {
         if self.on {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }

@@ -17,6 +17,12 @@ pub(crate) struct Sample {
     pub(crate) cell: usize,
     /// Whether this is the second run of the reference, which gives the noise floor.
     pub(crate) again: bool,
+    /// How many times the run had looked at its verdicts before. A look uses all samples with smaller numbers.
+    #[serde(default)]
+    pub(crate) looks: u32,
+    /// From the start of the process to its end.
+    #[serde(default)]
+    pub(crate) process_seconds: f64,
     dataset: String,
     workload: Workload,
     threads: usize,
@@ -46,6 +52,8 @@ impl Sample {
             group,
             cell,
             again,
+            looks: 0,
+            process_seconds: 0.0,
             dataset: of.dataset.clone(),
             workload: of.workload,
             threads: of.threads,

@@ -3,12 +3,12 @@
 use super::summary::{GroupSummary, Summary};
 use crate::json_line::five_digits;
 use crate::matrix::spec::CellSpec;
-use crate::stats::Verdict;
+use crate::stats::{SizeVerdict, Verdict};
 
 pub(super) fn text(summary: &Summary) -> String {
     let mut out = String::from(
         "dataset,workload,threads,durable,storer,log,encoder,order,durability,blocks,ratio,ratio_low,ratio_high,\
-         noise_floor,verdict,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,peak_rss_mib\n",
+         noise_floor,verdict,p_value,seconds_to_decide,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,size,peak_rss_mib\n",
     );
     for (GroupSummary { group, floor, .. }, row) in summary.rows() {
         let CellSpec { storer, log, encoder, order, durability } = &row.spec;
@@ -31,9 +31,12 @@ pub(super) fn text(summary: &Summary) -> String {
             number(row.ratio.map(|ratio| ratio.high)),
             number(Some(*floor)),
             row.verdict.map_or("", Verdict::name).into(),
+            number(row.p_value),
+            number(row.seconds_to_decide),
             number(row.mvalues_per_s.map(|speed| speed.mid)),
             number(row.cpu_s_per_mvalues),
             number(row.bytes_per_value),
+            row.size.map_or("", SizeVerdict::name).into(),
             number(row.peak_rss_mib),
         ];
         out += &(fields.join(",") + "\n");

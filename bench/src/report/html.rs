@@ -109,7 +109,7 @@ fn class(row: &CellSummary) -> &'static str {
         Some(Verdict::Faster) => "faster",
         Some(Verdict::Slower) => "slower",
         Some(Verdict::Same) => "same",
-        Some(Verdict::Undecided) | None => "open",
+        Some(Verdict::TooClose) | None => "open",
     }
 }
 

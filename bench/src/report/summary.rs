@@ -1,5 +1,6 @@
 //! The result of a run of the matrix: a ratio and a verdict for each cell.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -12,8 +13,12 @@ use crate::matrix::SCHEMA;
 use crate::matrix::host::Host;
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
-use crate::stats::{BLOCKS_MIN, Interval, Verdict, bootstrap, floor, median, verdict};
+use crate::matrix::verdicts::Verdicts;
+use crate::stats::{Estimate, Finding, Interval, Judge, SizeVerdict, Verdict, holm, median};
 use crate::workload::Outcome;
+
+/// The probability of any false alarm of `--fail-if`.
+const FAIL_ALPHA: f64 = 0.05;
 
 /// A whole run.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,6 +29,14 @@ pub(crate) struct Summary {
     pub(super) host: Host,
     /// Number of complete blocks.
     pub(super) blocks: u32,
+    /// Number of comparisons with the reference, those of failed cells left out.
+    pub(super) compared: usize,
+    /// How many of them are faster, slower or the same.
+    pub(super) decided: usize,
+    /// How far the reference differs from itself in this run, a ratio.
+    pub(super) noise_floor: f64,
+    /// The share of the time of all processes that was timed work.
+    pub(super) timed_share: f64,
     pub(super) groups: Vec<GroupSummary>,
 }
 
@@ -94,7 +107,7 @@ pub(super) struct GroupSummary {
     #[serde(flatten)]
     pub(super) group: Group,
     pub(super) title: String,
-    /// The noise floor, a ratio.
+    /// How far the reference differs from itself in this group, a ratio: one standard deviation.
     pub(super) floor: f64,
     pub(super) rows: Vec<CellSummary>,
 }
@@ -108,11 +121,18 @@ pub(super) struct CellSummary {
     pub(super) blocks: usize,
     /// Speed divided by that of the reference in the same block. 1 for the reference.
     pub(super) ratio: Option<Interval>,
+    /// `None` for the reference and for cells that failed.
     pub(super) verdict: Option<Verdict>,
+    /// Of the test that the cell is not more than 2 % faster or slower.
+    pub(super) p_value: Option<f64>,
+    /// Further time for this cell and its reference that decides the verdict, if it is too close to call.
+    pub(super) seconds_to_decide: Option<f64>,
     pub(super) mvalues_per_s: Option<Interval>,
     pub(super) cpu_s_per_mvalues: Option<f64>,
     /// Bytes on disk after a clean close: in the log without a snapshot, else in files.
     pub(super) bytes_per_value: Option<f64>,
+    /// Bytes per value compared with those of the reference.
+    pub(super) size: Option<SizeVerdict>,
     pub(super) peak_rss_mib: Option<f64>,
     /// Speed divided by that of an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,13 +143,40 @@ pub(super) struct CellSummary {
     pub(super) digest: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    /// What `--fail-if` looks at: the change if there is a baseline, else the ratio.
+    #[serde(skip)]
+    judged: Option<Estimate>,
 }
 
 impl Summary {
     pub(crate) fn new(about: About, host: Host, groups: &[Group], samples: &[Sample]) -> Self {
-        let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
-        let groups = summarize(groups, samples, about.seed);
-        Self { schema: SCHEMA, about, host, blocks, groups }
+        let verdicts = Verdicts::of(groups, samples);
+        let of_group =
+            |at| samples.iter().filter(move |sample: &&Sample| sample.group == at).collect::<Vec<_>>();
+        let mut out: Vec<GroupSummary> = groups
+            .iter()
+            .enumerate()
+            .map(|(at, group)| GroupSummary::new(at, group, &of_group(at), &verdicts))
+            .collect();
+        for ((group, cell), need) in verdicts.needs(samples) {
+            let name = groups[group].cells[cell].to_string();
+            let row = out[group].rows.iter_mut().find(|row| row.name == name);
+            row.expect("every cell has a row").seconds_to_decide = need.seconds_alone();
+        }
+        out.iter_mut().for_each(GroupSummary::sort);
+        let all: Vec<Verdict> =
+            out.iter().flat_map(|group| &group.rows).filter_map(|row| row.verdict).collect();
+        Self {
+            schema: SCHEMA,
+            about,
+            host,
+            blocks: samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0),
+            compared: all.len(),
+            decided: all.iter().filter(|verdict| verdict.is_decided()).count(),
+            noise_floor: verdicts.noise().exp(),
+            timed_share: timed_share(samples),
+            groups: out,
+        }
     }
 
     /// Reads an earlier `summary.json`.
@@ -166,18 +213,15 @@ impl Summary {
             for row in &mut group.rows {
                 let before = old.and_then(|old| {
                     let same = old.rows.iter().find(|old| old.spec == row.spec)?;
-                    Some((same.mvalues_per_s?, old.floor))
+                    Some((Estimate::from_interval(same.mvalues_per_s?, same.blocks), old.floor))
                 });
                 row.in_baseline = Some(before.is_some());
-                row.change = row.mvalues_per_s.zip(before).map(|(now, (before, floor))| {
-                    // The two runs share no block, so the noise of both widens the interval.
-                    let noise = group.floor.max(floor);
-                    Interval {
-                        low: now.low / before.high / noise,
-                        mid: now.mid / before.mid,
-                        high: now.high / before.low * noise,
-                    }
+                row.judged = row.mvalues_per_s.zip(before).map(|(now, (before, floor))| {
+                    // The two runs share no block, so their noise is a further error.
+                    let noise = group.floor.max(floor).ln();
+                    Estimate::from_interval(now, row.blocks).over(&before, noise)
                 });
+                row.change = row.judged.map(|change| change.interval());
             }
         }
     }
@@ -188,20 +232,22 @@ impl Summary {
         missing.map(|(group, row)| format!("{}: {}", group.title, row.name)).collect()
     }
 
-    /// Cells whose whole interval lies below `ratio`, compared with the baseline if there is one, else the reference.
+    /// Cells that are slower than `ratio` times the baseline if there is one, else the reference. The probability of any false
+    /// one is at most 5 % (Holm).
     pub(crate) fn slower_than(&self, ratio: f64) -> Vec<String> {
-        let mut out = Vec::new();
-        for (group, row) in self.rows() {
-            let judged =
-                row.change.or(row.ratio.filter(|_| row.verdict.is_some_and(|v| v != Verdict::Undecided)));
-            if let Some(found) = judged.filter(|found| found.high < ratio) {
-                out.push(format!(
-                    "{}: {}: {:.2} times [{:.2}, {:.2}]",
-                    group.title, row.name, found.mid, found.low, found.high
-                ));
-            }
-        }
-        out
+        let judged: Vec<_> = self.rows().filter_map(|(group, row)| Some((group, row, row.judged?))).collect();
+        let p_values: Vec<f64> =
+            judged.iter().map(|(_, _, estimate)| estimate.p_value_below(ratio)).collect();
+        // Looks at the verdicts decided when each comparison with the reference ended.
+        let with_baseline = self.rows().any(|(_, row)| row.in_baseline.is_some());
+        let looks = if with_baseline { 1 } else { Judge::LOOKS_MAX };
+        let slower = holm(&p_values, FAIL_ALPHA / looks as f64);
+        let slower = judged.iter().zip(slower).filter(|(_, slower)| *slower);
+        let line = |((group, row, estimate), _): (&(&GroupSummary, &CellSummary, Estimate), bool)| {
+            let Interval { low, mid, high } = estimate.interval();
+            format!("{}: {}: {mid:.2} times [{low:.2}, {high:.2}]", group.title, row.name)
+        };
+        slower.map(line).collect()
     }
 
     /// Cells that failed, and cells that read back other values than the reference of their dataset.
@@ -231,69 +277,95 @@ impl Summary {
         self.about.datasets.iter().find(|dataset| dataset.name == group.group.dataset)
     }
 
-    /// Advice if most verdicts are undecided.
-    pub(super) fn advice(&self) -> Option<&'static str> {
-        let verdicts: Vec<Verdict> = self.rows().filter_map(|(_, row)| row.verdict).collect();
-        let undecided = verdicts.iter().filter(|verdict| **verdict == Verdict::Undecided).count();
-        if undecided * 2 <= verdicts.len() {
-            None
-        } else if (self.blocks as usize) < BLOCKS_MIN {
-            Some("Most verdicts are undecided because of too few blocks. Rerun with more --time.")
-        } else {
-            Some("Most verdicts are undecided because the machine is noisy. Rerun with --time 10m.")
-        }
+    /// How many comparisons are decided, and how noisy the machine was.
+    pub(super) fn headline(&self) -> String {
+        let count = |of| self.rows().filter(|(_, row)| row.verdict == Some(of)).count();
+        let [faster, slower, same] = [Verdict::Faster, Verdict::Slower, Verdict::Same].map(count);
+        format!(
+            "{} of {} comparisons are decided: {faster} faster, {slower} slower, {same} the same within 10 %. Noise floor \
+             {:.1} %. Timed work: {:.0} % of the time.",
+            self.decided,
+            self.compared,
+            (self.noise_floor - 1.0) * 100.0,
+            self.timed_share * 100.0
+        )
+    }
+
+    /// How to decide what is too close to call.
+    pub(super) fn advice(&self) -> Option<String> {
+        let seconds: f64 = self.rows().filter_map(|(_, row)| row.seconds_to_decide).sum();
+        let time = plain_duration(seconds);
+        (seconds > 0.0)
+            .then(|| format!("About {time} more would decide the rest: --resume continues this run."))
     }
 }
 
-/// Whether more blocks could change no verdict.
-pub(crate) fn all_decided(groups: &[Group], samples: &[Sample], seed: u64) -> bool {
-    let undecided = |row: &CellSummary| row.verdict == Some(Verdict::Undecided) && row.error.is_none();
-    !summarize(groups, samples, seed).iter().any(|group| group.rows.iter().any(undecided))
+/// The share of the time of all processes that was timed work.
+fn timed_share(samples: &[Sample]) -> f64 {
+    let all: f64 = samples.iter().map(|sample| sample.process_seconds).sum();
+    let passes =
+        samples.iter().filter_map(|sample| sample.outcome.as_ref()).flat_map(|outcome| &outcome.passes);
+    let timed: f64 = passes.map(|pass| pass.seconds * f64::from(pass.repeats)).sum();
+    if all > 0.0 { timed / all } else { 0.0 }
 }
 
-fn summarize(groups: &[Group], samples: &[Sample], seed: u64) -> Vec<GroupSummary> {
-    let of_group = |at| samples.iter().filter(move |sample: &&Sample| sample.group == at).collect::<Vec<_>>();
-    groups.iter().enumerate().map(|(at, group)| GroupSummary::new(group, &of_group(at), seed)).collect()
+/// A duration of one unit, such as `40 s`.
+fn plain_duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.0} h", s / 3600.0),
+    }
 }
 
 impl GroupSummary {
-    fn new(group: &Group, samples: &[&Sample], seed: u64) -> Self {
-        let seconds = |block: u32, cell: usize, again: bool| {
-            let here = |s: &&&Sample| s.block == block && s.cell == cell && s.again == again;
-            samples.iter().find(here)?.outcome.as_ref().map(|outcome| outcome.seconds(group.syncs()))
-        };
-        let blocks = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
-        let same: Vec<f64> = (0..blocks)
-            .filter_map(|block| Some(seconds(block, 0, true)? / seconds(block, 0, false)?))
+    fn new(at: usize, group: &Group, samples: &[&Sample], verdicts: &Verdicts) -> Self {
+        let mut rows: Vec<CellSummary> = group
+            .cells
+            .iter()
+            .enumerate()
+            .map(|(cell, spec)| {
+                CellSummary::new(spec, group.syncs(), samples, cell, verdicts.finding(at, cell))
+            })
             .collect();
-        let floor = floor(&same);
-        // The speed of the reference in a block is the geometric mean of its two runs.
-        let reference = |block| match (seconds(block, 0, false), seconds(block, 0, true)) {
-            (Some(first), Some(second)) => Some((first * second).sqrt()),
-            (first, second) => first.or(second),
-        };
-        let mut rows = Vec::new();
-        for (cell, spec) in group.cells.iter().enumerate() {
-            let ratios: Vec<f64> = (0..blocks)
-                .filter_map(|block| Some(reference(block)? / seconds(block, cell, false)?))
-                .collect();
-            let mut row = CellSummary::new(spec, group.syncs(), samples, cell, seed);
-            if cell == 0 {
-                row.ratio = (!ratios.is_empty()).then_some(Interval { low: 1.0, mid: 1.0, high: 1.0 });
-            } else {
-                row.ratio = bootstrap(&ratios, seed);
-                row.verdict = row.ratio.map(|ratio| verdict(ratio, ratios.len(), floor));
-            }
-            rows.push(row);
+        let reference = rows[0].bytes_per_value;
+        for row in &mut rows[1..] {
+            row.size =
+                row.bytes_per_value.zip(reference).map(|(size, reference)| SizeVerdict::of(size, reference));
         }
+        if rows[0].mvalues_per_s.is_some() {
+            rows[0].ratio = Some(Interval { low: 1.0, mid: 1.0, high: 1.0 });
+        }
+        Self { group: group.clone(), title: group.to_string(), floor: verdicts.noise_of(at).exp(), rows }
+    }
+
+    /// The fastest cells come first, behind the reference.
+    fn sort(&mut self) {
         let speed = |row: &CellSummary| row.ratio.map_or(0.0, |ratio| ratio.mid);
-        rows[1..].sort_by(|a, b| speed(b).total_cmp(&speed(a)));
-        Self { group: group.clone(), title: group.to_string(), floor, rows }
+        self.rows[1..].sort_by(|a, b| speed(b).total_cmp(&speed(a)));
     }
 }
 
 impl CellSummary {
-    fn new(spec: &CellSpec, syncs: bool, samples: &[&Sample], cell: usize, seed: u64) -> Self {
+    /// The verdict in words, with the time that would decide it.
+    pub(super) fn verdict_words(&self) -> String {
+        let Some(verdict) = self.verdict else { return "-".into() };
+        match self.seconds_to_decide {
+            Some(seconds) if !verdict.is_decided() => {
+                format!("{}, {} more would decide", verdict.name(), plain_duration(seconds))
+            }
+            _ => verdict.name().into(),
+        }
+    }
+
+    /// `finding` is `None` for the reference.
+    fn new(
+        spec: &CellSpec,
+        syncs: bool,
+        samples: &[&Sample],
+        cell: usize,
+        finding: Option<&Finding>,
+    ) -> Self {
         let mine: Vec<&&Sample> = samples.iter().filter(|sample| sample.cell == cell).collect();
         let outcomes: Vec<&Outcome> = mine.iter().filter_map(|sample| sample.outcome.as_ref()).collect();
         let of =
@@ -301,20 +373,39 @@ impl CellSummary {
         let digests: Vec<&String> = outcomes.iter().filter_map(|o| o.digest.as_ref()).collect();
         let unlike = digests.iter().any(|digest| *digest != digests[0]);
         let error = mine.iter().find_map(|sample| sample.error.clone());
+        let error = error.or_else(|| unlike.then(|| "reads back other values in other blocks".into()));
+        let finding = finding.filter(|_| error.is_none());
+        let judged = finding.and_then(Finding::estimate);
         Self {
             name: spec.to_string(),
             spec: spec.clone(),
             blocks: mine.iter().filter(|sample| !sample.again && sample.outcome.is_some()).count(),
-            ratio: None,
-            verdict: None,
-            mvalues_per_s: bootstrap(&of(&|o| o.values as f64 / o.seconds(syncs) / 1e6), seed),
+            ratio: judged.map(|ratio| ratio.interval()),
+            verdict: finding.map(|finding| finding.verdict),
+            p_value: finding.and_then(Finding::p_value),
+            seconds_to_decide: None,
+            mvalues_per_s: Estimate::of(&speeds(&mine, syncs)).map(|speed| speed.interval()),
             cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds(syncs) / o.values as f64 * 1e6)),
             bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.stored_values as f64)),
+            size: None,
             peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
             change: None,
             in_baseline: None,
             digest: digests.first().map(|digest| (*digest).clone()),
-            error: error.or_else(|| unlike.then(|| "reads back other values in other blocks".into())),
+            error,
+            judged,
         }
     }
+}
+
+/// Million values per second of a cell, one number for each block. For the two runs of the reference, their geometric mean.
+fn speeds(samples: &[&&Sample], syncs: bool) -> Vec<f64> {
+    let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
+    for sample in samples {
+        if let Some(outcome) = &sample.outcome {
+            let speed = outcome.values as f64 / outcome.seconds(syncs) / 1e6;
+            blocks.entry(sample.block).or_default().push(speed.ln());
+        }
+    }
+    blocks.values().map(|logs| (logs.iter().sum::<f64>() / logs.len() as f64).exp()).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::slice::from_ref;
 
-use super::summary::{About, DatasetLines, all_decided};
+use super::summary::{About, DatasetLines};
 use super::*;
 use crate::matrix::host::{Disk, Host, Latency};
 use crate::matrix::sample::Sample;
@@ -98,8 +98,9 @@ fn load_on_a_block_does_not_change_ratios() {
     assert_eq!(found, [("tsm1", None), ("fast", Some(Verdict::Faster)), ("slow", Some(Verdict::Slower))]);
     let ratio = rows[1].ratio.expect("six blocks");
     assert!((ratio.mid - 2.01).abs() < 0.01 && ratio.high - ratio.low < 0.01, "{ratio:?}");
-    assert!(all_decided(from_ref(&group), &samples(&group, 6), 1));
-    assert!(!all_decided(from_ref(&group), &samples(&group, 2), 1));
+    assert_eq!((summary.compared, summary.decided), (2, 2));
+    let few = Summary::new(about(), host(), from_ref(&group), &samples(&group, 2));
+    assert_eq!((few.compared, few.decided), (2, 0));
     assert_eq!(summary.slower_than(0.95).len(), 1);
     assert!(summary.broken().is_empty());
 }
@@ -155,17 +156,45 @@ fn every_form_has_every_row() {
 }
 
 #[test]
-fn undecided_run_gets_advice() {
+fn open_comparison_names_the_time_that_decides_it() {
     let group = group();
     let mut samples = samples(&group, 6);
-    let advice = |samples: &[Sample]| table(&Summary::new(about(), host(), from_ref(&group), samples));
-    assert!(!advice(&samples).contains("undecided"));
-    assert!(advice(&samples[..8]).contains("too few blocks"), "{}", advice(&samples[..8]));
     for sample in &mut samples {
-        let seconds = &mut sample.outcome.as_mut().expect("ran").passes[0].seconds;
-        *seconds = if sample.block % 2 == 0 { 1.0 } else { 1.0 + sample.cell as f64 };
+        sample.process_seconds = 2.0;
+        let noise = if sample.cell == 1 { 0.5 + f64::from(sample.block % 3) } else { 1.0 };
+        sample.outcome.as_mut().expect("ran").passes[0].seconds *= noise;
     }
-    assert!(advice(&samples).contains("--time 10m"), "{}", advice(&samples));
+    let summary = Summary::new(about(), host(), from_ref(&group), &samples);
+    let row = summary.groups[0].rows.iter().find(|row| row.spec.encoder == "fast").expect("has a row");
+    assert_eq!(row.verdict, Some(Verdict::TooClose));
+    // A block of one cell and two references takes 6 s.
+    assert!(row.seconds_to_decide.is_some_and(|seconds| seconds >= 6.0), "{:?}", row.seconds_to_decide);
+    let table = table(&summary);
+    assert!(table.contains("1 of 2 comparisons are decided: 0 faster, 1 slower"), "{table}");
+    assert!(table.contains("too close to call") && table.contains("more would decide"), "{table}");
+}
+
+/// Story: every look used all samples, so a report gave other verdicts than the run had acted on.
+#[test]
+fn verdict_of_an_early_look_stays() {
+    let group = group();
+    let mut samples = samples(&group, 8);
+    for sample in samples.iter_mut().filter(|sample| sample.block > 2) {
+        sample.looks = 1;
+        if sample.cell == 1 {
+            sample.outcome.as_mut().expect("ran").passes[0].seconds *=
+                1.0 + f64::from(sample.block % 2) * 9.0;
+        }
+    }
+    let verdict = |samples: &[Sample]| {
+        let summary = Summary::new(about(), host(), from_ref(&group), samples);
+        summary.groups[0].rows.iter().find(|row| row.spec.encoder == "fast").and_then(|row| row.verdict)
+    };
+    assert_eq!(verdict(&samples), Some(Verdict::Faster));
+    for sample in &mut samples {
+        sample.looks = 0;
+    }
+    assert_eq!(verdict(&samples), Some(Verdict::TooClose));
 }
 
 /// Story: reports did not show that only a part of the larger dataset was used.

@@ -61,6 +61,6 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
     }
     *out += "</dl>\n";
     if let Some(advice) = summary.advice() {
-        let _ = writeln!(out, "<p><strong>{}</strong></p>", escape(advice));
+        let _ = writeln!(out, "<p><strong>{}</strong></p>", escape(&advice));
     }
 }
