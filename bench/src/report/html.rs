@@ -9,6 +9,7 @@ mod axis;
 mod browser;
 mod headline;
 mod interval;
+mod overview;
 mod pareto;
 mod passes;
 mod table;
@@ -27,6 +28,10 @@ use text::escape;
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
+const NAVIGATION: &str = "<nav aria-label=\"Sections\"><a href=\"#results\">Results</a> \
+    <a href=\"#pareto\">Encoders</a> <a href=\"#passes\">Every pass</a> <a href=\"#how\">How to read this page</a> \
+    <a href=\"#environment\">Environment</a> <a href=\"#data\">Data</a></nav>\n";
+
 /// Returns the page. `samples` are all runs of all cells.
 pub(super) fn page(summary: &Summary, samples: &[Sample]) -> Result<String> {
     let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
@@ -40,7 +45,9 @@ pub(super) fn page(summary: &Summary, samples: &[Sample]) -> Result<String> {
         interval::MARKERS
     );
     headline::write(&mut out, summary);
+    out += NAVIGATION;
     out += "</header>\n<main>\n";
+    overview::write(&mut out, summary);
     write_controls(&mut out, summary);
     out += "<section id=\"results\" aria-label=\"Results\">\n";
     table::write(&mut out, summary);

@@ -6,12 +6,14 @@
   const dialog = document.querySelector("dialog");
   const tables = [...document.querySelectorAll("#results table")];
   const names = ["q", "workload", "data", "kept", "verdict", "sort"];
-  let state = read();
+  let state = {};
+  state = read();
 
   function read() {
     const fragment = location.hash.slice(1);
-    // A link to a cell has its name alone.
+    // Links of the page to itself have a name alone.
     if (/^cell-\d+-\d+$/.test(fragment)) return { ...state, cell: fragment };
+    if (fragment && !fragment.includes("=")) return { ...state };
     return Object.fromEntries([...new URLSearchParams(fragment)].filter(([name]) => [...names, "cell"].includes(name)));
   }
 
@@ -107,10 +109,20 @@
       change({ sort: (state.sort || "speed") === key ? "-" + key : key });
     });
   }
-  for (const link of document.querySelectorAll('#results a[href^="#cell-"]')) {
+  for (const link of document.querySelectorAll('main a[href^="#cell-"]')) {
     link.addEventListener("click", event => {
       event.preventDefault();
       change({ cell: link.getAttribute("href").slice(1) });
+    });
+  }
+  // A jump within the page keeps the state in the URL.
+  for (const link of document.querySelectorAll('nav a, .skip')) {
+    link.addEventListener("click", event => {
+      event.preventDefault();
+      const target = document.querySelector(link.getAttribute("href"));
+      target.tabIndex = -1;
+      target.scrollIntoView();
+      target.focus({ preventScroll: true });
     });
   }
   form.addEventListener("input", event => change({ [event.target.name]: event.target.value }));

@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use super::axis::{LogAxis, label};
-use super::table;
-use super::text::{escape, short};
-use super::{GroupSummary, Summary, class, is_reference};
+use super::overview;
+use super::text::{escape, per_second, short};
+use super::{GroupSummary, Summary, class, is_reference, kept};
 
 /// Size of a plot, and its borders, in pixels.
 const WIDTH: f64 = 400.0;
 const HEIGHT: f64 = 280.0;
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 54.0;
 const RIGHT: f64 = 388.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 240.0;
@@ -59,16 +59,17 @@ fn figure(group: &GroupSummary) -> Option<String> {
     let points = points(group)?;
     let smallest = points.iter().min_by(|a, b| a.bytes.total_cmp(&b.bytes))?;
     let fastest = points.iter().max_by(|a, b| a.speed.total_cmp(&b.speed))?;
+    let column = overview::column(group);
     let figure = format!(
-        "{}: smallest {}, {} bytes per value; fastest {}, {} M values/s.",
-        group.group.workload.name(),
+        "Smallest: {}, {} bytes per value. Fastest: {}, {}.",
         smallest.name,
         short(smallest.bytes),
         fastest.name,
-        short(fastest.speed),
+        per_second(fastest.speed),
     );
     let mut out = format!(
-        "<figure>\n<svg class=\"pareto\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        "<figure>\n<svg class=\"pareto\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}. {}\">",
+        escape(&column),
         escape(&figure)
     );
     let x = LogAxis::around(points.iter().map(|point| point.bytes));
@@ -95,11 +96,11 @@ fn figure(group: &GroupSummary) -> Option<String> {
         let weight = if point.best { " class=\"best\"" } else { "" };
         let _ = write!(
             out,
-            "<g class=\"{class}\"><title>{name}: {} bytes per value, {} M values/s</title>\
+            "<g class=\"{class}\"><title>{name}: {} bytes per value, {}</title>\
              <use href=\"#m-{class}\" x=\"{x:.1}\" y=\"{y:.1}\"/></g>\
              <text{weight} x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
             short(point.bytes),
-            short(point.speed),
+            per_second(point.speed),
             area.left,
             area.top + LINE - 3.0,
             class = point.class,
@@ -107,10 +108,11 @@ fn figure(group: &GroupSummary) -> Option<String> {
         );
         taken.push(area);
     }
-    let title = escape(table::title(group));
     let _ = write!(
         out,
-        "</svg>\n<figcaption>{} <span class=\"dim\">{title}</span></figcaption>\n</figure>\n",
+        "</svg>\n<figcaption><b>{}</b>, {}. {}</figcaption>\n</figure>\n",
+        escape(&column),
+        kept(group.group.durable),
         escape(&figure)
     );
     Some(out)
@@ -126,7 +128,7 @@ fn points(group: &GroupSummary) -> Option<Vec<Point<'_>>> {
     for row in &group.rows {
         if row.error.is_none() && row.spec.with("encoder", &reference.encoder) == *reference {
             let class = if is_reference(group, row) { "reference" } else { class(row) };
-            let (bytes, speed) = (row.bytes_per_value?, row.mvalues_per_s?.mid);
+            let (bytes, speed) = (row.bytes_per_value?, row.mvalues_per_s?.mid * 1e6);
             points.push(Point { name: &row.spec.encoder, class, bytes, speed, best: false });
         }
     }
@@ -164,13 +166,13 @@ fn write_axes(out: &mut String, x: LogAxis, y: LogAxis) {
              <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 6.0,
             at + 4.0,
-            label(tick)
+            speed_label(tick)
         );
     }
     let _ = write!(
         out,
         "</g><text x=\"{}\" y=\"{}\" text-anchor=\"middle\">bytes per value</text>\
-         <text transform=\"translate(11 {}) rotate(-90)\" text-anchor=\"middle\">M values/s</text>\
+         <text transform=\"translate(11 {}) rotate(-90)\" text-anchor=\"middle\">values/s</text>\
          <text class=\"hint\" x=\"{}\" y=\"{}\">↖ better</text>",
         f64::midpoint(LEFT, RIGHT),
         HEIGHT - 6.0,
@@ -178,6 +180,15 @@ fn write_axes(out: &mut String, x: LogAxis, y: LogAxis) {
         LEFT + 5.0,
         TOP + LINE,
     );
+}
+
+/// Values per second on the axis, in thousands or millions.
+fn speed_label(speed: f64) -> String {
+    match speed {
+        _ if speed < 1e3 => label(speed),
+        _ if speed < 1e6 => label(speed / 1e3) + " k",
+        _ => label(speed / 1e6) + " M",
+    }
 }
 
 /// A rectangle that text or a shape covers.

@@ -174,28 +174,39 @@ fn notes(row: &CellSummary) -> Vec<String> {
     row.change.iter().map(|change| format!("{:.2} × baseline", change.mid)).collect()
 }
 
-/// The name, with the words set off that differ from the reference.
-fn name(name: &str, reference: &str) -> String {
+/// The words of a name with what ends each, and whether the reference has the same word in this place.
+fn words<'a>(name: &'a str, reference: &'a str) -> impl Iterator<Item = (&'a str, &'a str, bool)> {
     let ends = |c: char| c == '/' || c == ' ';
     let mut expected = reference.split_inclusive(ends);
-    name.split_inclusive(ends)
-        .map(|word| {
-            let (text, end) = word.split_at(word.trim_end_matches(ends).len());
-            let same = expected.next().is_some_and(|other| other.trim_end_matches(ends) == text);
-            // A line may break behind each part.
-            let end = if end == "/" { "/<wbr>" } else { end };
-            if same { format!("{}{end}", escape(text)) } else { format!("<b>{}</b>{end}", escape(text)) }
-        })
-        .collect()
+    name.split_inclusive(ends).map(move |word| {
+        let (text, end) = word.split_at(word.trim_end_matches(ends).len());
+        (text, end, expected.next().is_some_and(|other| other.trim_end_matches(ends) == text))
+    })
+}
+
+/// The name, in which the words that differ from the reference stand out. A line may break behind each part.
+fn name(name: &str, reference: &str) -> String {
+    let write = |(text, end, same): (&str, &str, bool)| {
+        let end = if end == "/" { "/<wbr>" } else { end };
+        if same { format!("{}{end}", escape(text)) } else { format!("<b>{}</b>{end}", escape(text)) }
+    };
+    words(name, reference).map(write).collect()
+}
+
+/// Only the words that differ from the reference.
+pub(super) fn differing(name: &str, reference: &str) -> String {
+    let differing = words(name, reference).filter(|(_, _, same)| !same).map(|(text, ..)| text);
+    differing.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::name;
+    use super::{differing, name};
 
     #[test]
     fn differing_parts_stand_out() {
         let found = name("ring/file/zstd none", "ring/file/tsm1");
         assert_eq!(found, "ring/<wbr>file/<wbr><b>zstd</b> <b>none</b>");
+        assert_eq!(differing("ring/file/zstd none", "ring/file/tsm1"), "zstd none");
     }
 }

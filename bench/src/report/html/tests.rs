@@ -9,7 +9,7 @@ use super::*;
 use crate::matrix::spec::Group;
 use crate::workload::Workload;
 
-/// Two groups: one with every verdict and a failed cell, one with other names.
+/// One group with every verdict and a failed cell, one with other names, and all workloads.
 fn groups() -> Vec<Group> {
     let scan = group();
     let mut cells = scan.cells.clone();
@@ -25,7 +25,11 @@ fn groups() -> Vec<Group> {
             .into(),
         ..scan.clone()
     };
-    vec![Group { cells, ..scan }, ingest]
+    let mut all = vec![Group { cells, ..scan.clone() }, ingest];
+    for workload in [Workload::Snapshot, Workload::Compact, Workload::Range, Workload::Recover] {
+        all.push(Group { workload, ..scan.clone() });
+    }
+    all
 }
 
 fn samples(groups: &[Group]) -> Vec<Sample> {
@@ -99,7 +103,7 @@ fn cells_equal_the_summary() {
     found.sort();
     assert_eq!(found, expected);
     let lead = texts(&mut browser, ".lead").concat();
-    assert!(lead.starts_with("5 of 7 comparisons"), "{lead}");
+    assert!(lead.starts_with("13 of 15 comparisons"), "{lead}");
 }
 
 #[test]
@@ -107,13 +111,13 @@ fn filters_and_order_survive_reload() {
     let Some((mut browser, _, path, _dir)) = opened() else { return };
     let shown = |browser: &mut Browser| texts(browser, "#results tr:not([hidden]) > th[scope=row]").len();
     browser.open(&path, "");
-    assert_eq!(shown(&mut browser), 9);
+    assert_eq!(shown(&mut browser), 21);
     browser.eval(
         "const set = (name, value) => { const field = document.forms[0].elements[name]; field.value = value; \
          field.dispatchEvent(new Event('input', {bubbles: true})); }; set('verdict', 'slower'); set('sort', 'bytes'); 1",
     );
     let rows = shown(&mut browser);
-    assert!(rows < 9);
+    assert!(rows < 21);
     browser.reload();
     assert_eq!(shown(&mut browser), rows);
     assert_eq!(browser.eval("document.forms[0].elements.verdict.value"), "slower");

@@ -29,6 +29,15 @@ pub(super) fn seconds(value: f64) -> String {
     }
 }
 
+/// Values per second, in thousands or millions.
+pub(super) fn per_second(value: f64) -> String {
+    match value {
+        _ if value < 1e3 => format!("{} values/s", short(value)),
+        _ if value < 1e6 => format!("{} k values/s", short(value / 1e3)),
+        _ => format!("{} M values/s", short(value / 1e6)),
+    }
+}
+
 /// A link that saves `text` as a file. The text is in the link, so it needs neither a script nor a server.
 pub(super) fn download(name: &str, kind: &str, text: &str) -> String {
     let mut link = format!("<a download=\"{name}\" href='data:{kind};charset=utf-8,");
@@ -55,6 +64,10 @@ mod tests {
     fn numbers_are_short() {
         let found = [0.012_345, 9.996, 123.4, 12_345.6, 0.0, 1.0].map(short);
         assert_eq!(found, ["0.0123", "10.0", "123", "12300", "0", "1.00"]);
+        assert_eq!(
+            [12.0, 3694.0, 12.2e6].map(per_second),
+            ["12.0 values/s", "3.69 k values/s", "12.2 M values/s"]
+        );
         let found = [2e-6, 0.0315, 6.0, 600.0, 9000.0].map(seconds);
         assert_eq!(found, ["2.00 µs", "31.5 ms", "6.00 s", "10 min", "2.50 h"]);
     }
