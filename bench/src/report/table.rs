@@ -13,11 +13,12 @@ pub(super) fn text(summary: &Summary) -> String {
     }
     let _ = write!(
         out,
-        "\n{}\n\nRatio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
+        "\n{}\n\n{} blocks. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
          than 2 %;\nat most 5 % of these verdicts are false. Same: within 10 %. Noise: how far the reference, run twice in \
          every block, differs\nfrom itself. B/value: on disk after a clean close, the log for ingest and recover, the \
          files for snapshot and scan; smaller or\nlarger by more than 1 %.\n",
-        summary.headline()
+        summary.headline(),
+        summary.blocks
     );
     if let Some(advice) = summary.advice() {
         let _ = writeln!(out, "\n{advice}");
