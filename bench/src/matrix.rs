@@ -86,12 +86,12 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     about.datasets.iter().for_each(out::note);
 
     let samples = blocks::run(args, &plan, &mut results, &stop)?;
-    results.end()?;
+    let run = results.end()?;
     let mut summary = Summary::new(about, host, &plan.groups, &samples);
     if let Some(earlier) = &earlier {
         summary.compare(earlier);
     }
-    report::write(&summary, &samples, results.dir())?;
+    report::write(&summary, &run, &samples, results.dir())?;
     out::print(report::table(&summary));
     let missing = summary.not_in_baseline();
     if !missing.is_empty() {

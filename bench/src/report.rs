@@ -2,22 +2,24 @@
 
 mod csv;
 mod html;
+mod json;
 pub(crate) mod summary;
 mod table;
 
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::failure::Failure;
 use crate::matrix::sample::Sample;
 use summary::Summary;
 
-/// Writes `summary.json`, `summary.csv` and `report.html`. The page also shows the passes of `samples`.
-pub(crate) fn write(summary: &Summary, samples: &[Sample], out: &Path) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(summary).expect("a summary has names as keys")
-        + "
-";
-    let page = html::page(summary, samples).expect("the page has names as keys");
+/// Writes `summary.json`, `summary.csv` and `report.html`. The page also shows `run`, the content of `run.json`, and the passes
+/// of `samples`.
+pub(crate) fn write(summary: &Summary, run: &Value, samples: &[Sample], out: &Path) -> Result<(), Failure> {
+    let json = json::text(summary);
+    let page = html::page(summary, run, samples);
     for (name, text) in [("summary.json", json), ("summary.csv", csv::text(summary)), ("report.html", page)] {
         let path = out.join(name);
         fs::write(&path, text).map_err(|error| Failure::io(&path, &error))?;

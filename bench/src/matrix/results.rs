@@ -76,12 +76,13 @@ impl Results {
         self.file.write_all(line.as_bytes()).map_err(|error| Failure::io(&path, &error))
     }
 
-    /// Completes `run.json`.
-    pub(super) fn end(&mut self) -> Result<(), Failure> {
+    /// Completes `run.json` and returns its content.
+    pub(super) fn end(&mut self) -> Result<serde_json::Value, Failure> {
         if let Some(run) = &mut self.run {
             run.end();
         }
-        self.write_run()
+        self.write_run()?;
+        Ok(serde_json::to_value(&self.run).expect("a run has names as keys"))
     }
 
     /// Reads the samples of the earlier run. Cuts an incomplete last line, which an interrupted run leaves.

@@ -19,8 +19,9 @@ mod text;
 
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::summary::{CellSummary, GroupSummary, Summary};
-use crate::error::Result;
 use crate::matrix::sample::Sample;
 use crate::stats::Verdict;
 use text::escape;
@@ -32,8 +33,8 @@ const NAVIGATION: &str = "<nav aria-label=\"Sections\"><a href=\"#results\">Resu
     <a href=\"#pareto\">Encoders</a> <a href=\"#passes\">Every pass</a> <a href=\"#how\">How to read this page</a> \
     <a href=\"#environment\">Environment</a> <a href=\"#data\">Data</a></nav>\n";
 
-/// Returns the page. `samples` are all runs of all cells.
-pub(super) fn page(summary: &Summary, samples: &[Sample]) -> Result<String> {
+/// Returns the page. `run` is the content of `run.json`, `samples` are all runs of all cells.
+pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String {
     let mut out = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     let _ = write!(
         out,
@@ -55,13 +56,13 @@ pub(super) fn page(summary: &Summary, samples: &[Sample]) -> Result<String> {
     pareto::write(&mut out, summary);
     passes::write(&mut out, summary, samples);
     out += "</main>\n<footer>\n";
-    about::write(&mut out, summary, samples)?;
+    about::write(&mut out, summary, run, samples);
     let _ = write!(
         out,
         "</footer>\n<dialog aria-label=\"One cell\"><form method=\"dialog\"><button>Close</button></form>\
          <div></div></dialog>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     );
-    Ok(out)
+    out
 }
 
 /// The form of filters. The script shows it.

@@ -310,7 +310,7 @@ fn timed_share(samples: &[Sample]) -> f64 {
 }
 
 /// A duration of one unit, such as `40 s`.
-fn plain_duration(seconds: f64) -> String {
+pub(super) fn plain_duration(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", s / 60.0),

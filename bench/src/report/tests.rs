@@ -23,6 +23,12 @@ pub(super) fn host() -> Host {
     }
 }
 
+/// The content of `run.json`.
+pub(super) fn run() -> Value {
+    let disk = serde_json::json!({"append": {"p50_us": 200.0, "p99_us": 900.0}, "overwrite": {"p50_us": 100.0, "p99_us": 900.0}});
+    serde_json::json!({"cpu": "a <fast> one", "command": "cargo xtask bench matrix", "load_before": 0.25, "disk": disk})
+}
+
 pub(super) fn about() -> About {
     About {
         command_line: "matrix --workload scan".into(),
@@ -121,7 +127,7 @@ fn summary_reads_back_as_its_own_baseline() {
     let group = group();
     let dir = tempfile::tempdir().expect("a directory");
     let mut summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
-    write(&summary, &samples(&group, 6), dir.path()).expect("writes");
+    write(&summary, &run(), &samples(&group, 6), dir.path()).expect("writes");
     let earlier = Summary::read(&dir.path().join("summary.json")).expect("reads");
     earlier.check_baseline_of(&about(), &host()).expect("one machine");
     summary.compare(&earlier);
@@ -134,7 +140,7 @@ fn summary_reads_back_as_its_own_baseline() {
 fn every_form_has_every_row() {
     let group = group();
     let summary = Summary::new(about(), host(), from_ref(&group), &samples(&group, 6));
-    let page = html::page(&summary, &samples(&group, 6)).expect("writes");
+    let page = html::page(&summary, &run(), &samples(&group, 6));
     let plain = ["<b>", "</b>", "<wbr>"].iter().fold(page.clone(), |page, tag| page.replace(tag, ""));
     for text in [table(&summary), plain] {
         for name in [

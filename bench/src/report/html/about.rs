@@ -2,45 +2,69 @@
 
 use std::fmt::Write as _;
 
-use super::super::csv;
+use serde_json::Value;
+
+use super::super::{csv, json};
 use super::text::{download, escape};
 use super::{Sample, Summary};
-use crate::error::Result;
 
-pub(super) fn write(out: &mut String, summary: &Summary, samples: &[Sample]) -> Result {
+/// What the page shows of `run.json`: a title and the places of its fields. Several fields are joined.
+const ENVIRONMENT: [(&str, &[&str]); 14] = [
+    ("Repeat with", &["/command"]),
+    ("Date", &["/date"]),
+    ("Commit", &["/commit"]),
+    ("CPU", &["/cpu"]),
+    ("Cores", &["/cores"]),
+    ("Memory, MiB", &["/memory_mib"]),
+    ("Kernel", &["/kernel"]),
+    ("File system", &["/file_system"]),
+    ("fdatasync of 4 KiB appended, median and p99 in µs", &["/disk/append/p50_us", "/disk/append/p99_us"]),
+    (
+        "fdatasync of 4 KiB in place, median and p99 in µs",
+        &["/disk/overwrite/p50_us", "/disk/overwrite/p99_us"],
+    ),
+    ("Load before and after", &["/load_before", "/load_after"]),
+    ("rustc", &["/rustc"]),
+    ("Flags", &["/flags"]),
+    ("Seed", &["/seed"]),
+];
+
+pub(super) fn write(out: &mut String, summary: &Summary, run: &Value, samples: &[Sample]) {
     *out += include_str!("how_to_read.html");
-    write_environment(out, summary);
-    let mut lines = String::new();
-    for sample in samples {
-        lines += &(serde_json::to_string(sample)? + "\n");
-    }
+    write_environment(out, summary, run);
+    let lines = samples.iter().map(|sample| serde_json::to_string(sample).expect("names as keys") + "\n");
     let _ = write!(
         out,
         "<section aria-labelledby=\"data\">\n<h2 id=\"data\">Data</h2>\n<p>Every figure of this page, and every pass \
-         that was timed. The files are part of this page.</p>\n<ul>\n<li>{}</li>\n<li>{}</li>\n<li>{}</li>\n</ul>\n\
-         </section>\n",
-        download("summary.json", "application/json", &(serde_json::to_string_pretty(summary)? + "\n")),
+         that was timed. The files are part of this page.</p>\n<ul>\n<li>{}</li>\n<li>{}</li>\n<li>{}</li>\n\
+         <li>{}</li>\n</ul>\n</section>\n",
+        download("summary.json", "application/json", &json::text(summary)),
         download("summary.csv", "text/csv", &csv::text(summary)),
-        download("results.jsonl", "application/jsonl", &lines),
+        download("results.jsonl", "application/jsonl", &lines.collect::<String>()),
+        download("run.json", "application/json", &json::text(run)),
     );
-    Ok(())
 }
 
-fn write_environment(out: &mut String, summary: &Summary) {
-    let host = &summary.host;
-    let data: Vec<String> = summary.about.datasets.iter().map(ToString::to_string).collect();
+fn write_environment(out: &mut String, summary: &Summary, run: &Value) {
     *out += "<section aria-labelledby=\"environment\">\n<h2 id=\"environment\">Environment</h2>\n<dl class=\"about\">\n";
-    for (name, value) in [
-        ("Command", summary.about.command_line.clone()),
-        ("Commit", summary.about.commit.clone()),
-        ("CPU", format!("{}, {} cores", host.cpu, host.cores)),
-        ("Memory", format!("{} MiB", host.memory_mib)),
-        ("Kernel", host.kernel.clone()),
-        ("Disk", format!("{}: {}", host.file_system, host.disk)),
-        ("Data", data.join("; ")),
-        ("Seed", summary.about.seed.to_string()),
-    ] {
-        let _ = writeln!(out, "<dt>{name}</dt><dd>{}</dd>", escape(&value));
+    for (title, places) in ENVIRONMENT {
+        let values: Vec<String> =
+            places.iter().filter_map(|place| run.pointer(place)).filter_map(text).collect();
+        if !values.is_empty() {
+            let _ = writeln!(out, "<dt>{title}</dt><dd>{}</dd>", escape(&values.join(", ")));
+        }
+    }
+    for dataset in &summary.about.datasets {
+        let _ = writeln!(out, "<dt>Data</dt><dd>{}</dd>", escape(&dataset.to_string()));
     }
     *out += "</dl>\n</section>\n";
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) if number.is_f64() => number.as_f64().map(|number| format!("{number:.1}")),
+        other => Some(other.to_string()),
+    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::escape;
-use super::{Summary, class, is_reference, word};
+use super::{Summary, class, is_reference};
 
 /// Every verdict with its sign, in the order of the tally.
 const VERDICTS: [(&str, &str, &str); 5] = [
@@ -21,11 +21,8 @@ pub(super) fn sign(class: &str) -> &'static str {
 
 pub(super) fn write(out: &mut String, summary: &Summary) {
     let rows: Vec<_> = summary.rows().filter(|(group, row)| !is_reference(group, row)).collect();
-    let compared = rows.len();
-    let open = rows.iter().filter(|(_, row)| word(row) == "too close to call").count();
-    let failed = rows.iter().filter(|(_, row)| row.error.is_some()).count();
-    let decided = compared - open - failed;
-    let share = decided * 100 / compared.max(1);
+    let Summary { decided, compared, .. } = summary;
+    let share = decided * 100 / compared.max(&1);
     let _ = write!(
         out,
         "<p class=\"lead\"><strong>{decided} of {compared}</strong> comparisons are decided ({share} %).</p>\n\
@@ -46,10 +43,9 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
         );
     }
     *out += "</ul>\n<dl class=\"facts\">\n";
-    let floors = summary.groups.iter().map(|group| group.floor);
-    let noise = (floors.fold(1.0, f64::max) - 1.0) * 100.0;
     for (name, value) in [
-        ("Noise floor", format!("{noise:.0} %")),
+        ("Noise floor", format!("{:.1} %", (summary.noise_floor - 1.0) * 100.0)),
+        ("Timed work", format!("{:.0} % of the time", summary.timed_share * 100.0)),
         ("Blocks", summary.blocks.to_string()),
         (
             "Machine",
@@ -61,6 +57,6 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
     }
     *out += "</dl>\n";
     if let Some(advice) = summary.advice() {
-        let _ = writeln!(out, "<p><strong>{}</strong></p>", escape(&advice));
+        let _ = writeln!(out, "<p>{}</p>", escape(&advice));
     }
 }

@@ -53,10 +53,11 @@ fn write_cell(
     let _ = write!(
         out,
         "<figure id=\"cell-{at}-{cell}\" tabindex=\"-1\">\n<figcaption><b>{}</b> <span class=\"dim\">{} of {}: \
-         {verdict}, {} passes in {} processes</span></figcaption>\n",
+         {verdict}{}, {} passes in {} processes</span></figcaption>\n",
         escape(&row.name),
         group.group.workload.name(),
         escape(table::title(group)),
+        row.p_value.map_or_else(String::new, |p| format!(" (p = {})", p_value(p))),
         runs.iter().map(|run| run.outcome.passes.len()).sum::<usize>(),
         runs.len(),
     );
@@ -154,6 +155,11 @@ fn write_numbers(out: &mut String, runs: &[Run<'_>]) {
         );
     }
     *out += "</tbody></table></div>\n";
+}
+
+/// A p-value as papers print it.
+fn p_value(p: f64) -> String {
+    if p < 0.001 { "below 0.001".into() } else { short(p) }
 }
 
 /// Durations in milliseconds.

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
+use super::super::summary::plain_duration;
 use super::axis::LogAxis;
 use super::text::{escape, short};
 use super::{
     CellSummary, GroupSummary, Summary, cell_id, class, headline, interval, is_reference, kept, word,
 };
+use crate::stats::SizeVerdict;
 
 /// A figure of each cell.
 struct Column {
@@ -16,6 +18,8 @@ struct Column {
     /// Whether larger is better. Then it comes first.
     larger: bool,
     value: fn(&CellSummary) -> Option<f64>,
+    /// How it compares with the reference, if that is certain.
+    note: fn(&CellSummary) -> Option<&'static str>,
 }
 
 /// Columns without any value are left out of a table.
@@ -25,10 +29,23 @@ const COLUMNS: [Column; 4] = [
         title: "M values/s",
         larger: true,
         value: |row| row.mvalues_per_s.map(|speed| speed.mid),
+        note: |_| None,
     },
-    Column { key: "CPU", title: "CPU s per M values", larger: false, value: |row| row.cpu_s_per_mvalues },
-    Column { key: "bytes", title: "bytes per value", larger: false, value: |row| row.bytes_per_value },
-    Column { key: "memory", title: "peak MiB", larger: false, value: |row| row.peak_rss_mib },
+    Column {
+        key: "CPU",
+        title: "CPU s per M values",
+        larger: false,
+        value: |row| row.cpu_s_per_mvalues,
+        note: |_| None,
+    },
+    Column {
+        key: "bytes",
+        title: "bytes per value",
+        larger: false,
+        value: |row| row.bytes_per_value,
+        note: |row| row.size.map(SizeVerdict::name),
+    },
+    Column { key: "memory", title: "peak MiB", larger: false, value: |row| row.peak_rss_mib, note: |_| None },
 ];
 
 /// Names of the orders of rows, without the default `speed`.
@@ -75,7 +92,7 @@ fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary) {
     let _ = write!(
         out,
         "<table role=\"table\" data-workload=\"{}\" data-data=\"{}\" data-kept=\"{}\">\n<caption>{} \
-         <span class=\"dim\">noise {noise:.0} %{}</span></caption>\n<thead role=\"rowgroup\"><tr role=\"row\">\
+         <span class=\"dim\">noise {noise:.1} %{}</span></caption>\n<thead role=\"rowgroup\"><tr role=\"row\">\
          <th role=\"columnheader\" scope=\"col\" class=\"parts\" data-key=\"parts\">parts</th>\
          <th role=\"columnheader\" scope=\"col\" class=\"judged\" data-key=\"verdict\">verdict</th>\
          <th role=\"columnheader\" scope=\"col\" class=\"ratio\">speed ratio</th>\
@@ -162,8 +179,10 @@ fn write_row(
         );
         let _ = write!(
             out,
-            "<td role=\"cell\" class=\"number\" data-key=\"{}\" data-title=\"{}\"{raw}>{text}</td>",
-            column.key, column.title
+            "<td role=\"cell\" class=\"number\" data-key=\"{}\" data-title=\"{}\"{raw}>{text}{}</td>",
+            column.key,
+            column.title,
+            (column.note)(row).map_or_else(String::new, |note| format!(" <small>{note}</small>")),
         );
     }
     *out += "</tr>\n";
@@ -171,7 +190,10 @@ fn write_row(
 
 /// What to add to the verdict.
 fn notes(row: &CellSummary) -> Vec<String> {
-    row.change.iter().map(|change| format!("{:.2} × baseline", change.mid)).collect()
+    let decide =
+        row.seconds_to_decide.map(|seconds| format!("{} more would decide", plain_duration(seconds)));
+    let change = row.change.map(|change| format!("{:.2} × baseline", change.mid));
+    decide.into_iter().chain(change).collect()
 }
 
 /// The words of a name with what ends each, and whether the reference has the same word in this place.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::super::tests::{about, group, host, outcome};
+use super::super::tests::{about, group, host, outcome, run};
 use super::browser::Browser;
 use super::*;
 use crate::matrix::spec::Group;
@@ -68,7 +68,7 @@ fn opened() -> Option<(Browser, Summary, PathBuf, tempfile::TempDir)> {
     let summary = Summary::new(about(), host(), &groups, &samples);
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("report.html");
-    fs::write(&path, page(&summary, &samples).expect("a page")).expect("writes");
+    fs::write(&path, page(&summary, &run(), &samples)).expect("writes");
     Some((browser, summary, path, dir))
 }
 
@@ -103,7 +103,7 @@ fn cells_equal_the_summary() {
     found.sort();
     assert_eq!(found, expected);
     let lead = texts(&mut browser, ".lead").concat();
-    assert!(lead.starts_with("13 of 15 comparisons"), "{lead}");
+    assert!(lead.starts_with(&format!("{} of {} comparisons", summary.decided, summary.compared)), "{lead}");
 }
 
 #[test]
@@ -196,6 +196,9 @@ fn downloads_are_the_data() {
     let expected = serde_json::to_string_pretty(&summary).expect("JSON") + "\n";
     assert_eq!(json.as_str(), Some(expected.as_str()));
     assert_eq!(browser.eval(&get("summary.csv")), csv_of(&summary));
+    let description = browser.eval(&get("run.json"));
+    let description: Value = serde_json::from_str(description.as_str().expect("text")).expect("JSON");
+    assert_eq!(description, run());
     let lines = browser.eval(&get("results.jsonl"));
     assert_eq!(lines.as_str().expect("text").lines().count(), samples(&groups()).len());
 }
