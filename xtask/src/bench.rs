@@ -31,6 +31,19 @@ pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
         .arg("--")
         .args(args);
     eprintln!("building tsmith-bench in release mode; the first build takes some minutes");
+    run(&mut cargo)
+}
+
+/// Replaces this process, so that after Ctrl-C the shell waits until the benchmark has written its report.
+#[cfg(unix)]
+fn run(cargo: &mut Command) -> ExitCode {
+    let error = std::os::unix::process::CommandExt::exec(cargo);
+    eprintln!("xtask bench: cannot run cargo: {error}");
+    ExitCode::FAILURE
+}
+
+#[cfg(not(unix))]
+fn run(cargo: &mut Command) -> ExitCode {
     match cargo.status() {
         Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
         Err(error) => {
