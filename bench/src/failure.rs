@@ -51,7 +51,7 @@ impl fmt::Display for Failure {
             Self::Broken(cells) => {
                 write!(f, "these cells failed or read back other values:\n{}", cells.join("\n"))
             }
-            Self::Interrupted => f.write_str("interrupted: the report covers what was measured"),
+            Self::Interrupted => f.write_str("interrupted"),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 pub(crate) mod args;
 mod blocks;
+mod budget;
 mod directory;
 mod filter;
 pub(crate) mod host;
@@ -37,7 +38,9 @@ use crate::failure::Failure;
 use crate::out;
 use crate::report;
 use crate::report::summary::{About, DatasetLines, Summary};
+use crate::stats::BLOCKS_MIN;
 use args::Args;
+use budget::Budget;
 use host::Host;
 use plan::Plan;
 use results::Results;
@@ -68,6 +71,7 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     if args.list {
         return Ok(());
     }
+    let budget = Budget::new((!args.smoke && args.blocks.is_none()).then_some(args.time));
     let stop = stop_flag()?;
     let earlier = args.baseline.as_ref().map(|path| Summary::read(path)).transpose()?;
     let mut results = Results::claim(args)?;
@@ -81,11 +85,17 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     if let Some(earlier) = &earlier {
         earlier.check_baseline_of(&about, &host)?;
     }
-    results.begin(run)?;
     out::note(host.sentence());
     about.datasets.iter().for_each(out::note);
+    // A run that continues has its first blocks.
+    let blocks = if args.resume.is_some() { 1 } else { BLOCKS_MIN as u32 };
+    budget.check(blocks, &plan, &about.datasets, &results.scratch().join("cell"))?;
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
+    results.begin(run)?;
 
-    let samples = blocks::run(args, &plan, &mut results, &stop)?;
+    let samples = blocks::run(args, &plan, &mut results, budget, &stop)?;
     let run = results.end()?;
     let mut summary = Summary::new(about, host, &plan.groups, &samples);
     if let Some(earlier) = &earlier {

@@ -85,6 +85,15 @@ fn selection_of_no_cell_is_a_usage_error() {
     assert!(!place.path("target").exists(), "nothing was written");
 }
 
+/// Story: a run took as long as its first block, whatever --time said.
+#[test]
+fn time_that_decides_nothing_is_a_usage_error() {
+    let place = Place::new();
+    assert_code(&place.run(&["--time", "10ms"]), 2, &["each block about", "Give --time "]);
+    assert_code(&place.run(&["--time", "10ms", "--full", "--out", "out"]), 2, &["each block about"]);
+    assert!(!place.path("out").exists() && names(&place.path("target/matrix")).is_empty());
+}
+
 #[test]
 fn each_run_gets_its_own_directory() {
     let place = Place::new();

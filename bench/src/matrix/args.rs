@@ -52,8 +52,8 @@ pub(crate) struct Args {
     /// Keep cells by name or `axis=value`: commas join terms, `|` separates values, `!` excludes. References stay.
     #[arg(long, value_name = "EXPR", value_parser = Filter::parse)]
     pub(super) filter: Option<Filter>,
-    /// Total time for all blocks.
-    #[arg(long, default_value = "100s", value_parser = crate::duration::duration)]
+    /// Total time of the run.
+    #[arg(long, default_value = "120s", value_parser = crate::duration::duration)]
     pub(super) time: Duration,
     /// Run exactly this number of blocks.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]

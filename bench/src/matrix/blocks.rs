@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::args::{Args, Progress};
+use super::budget::Budget;
 use super::passes::passes_of_groups;
 use super::plan::Plan;
 use super::process;
@@ -25,11 +26,11 @@ pub(super) fn run(
     args: &Args,
     plan: &Plan,
     results: &mut Results,
+    budget: Budget,
     stop: &AtomicBool,
 ) -> Result<Vec<Sample>, Failure> {
     let samples = results.earlier().to_vec();
     let first = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
-    let timed = !args.smoke && args.blocks.is_none();
     let mut blocks = Blocks {
         args,
         plan,
@@ -41,16 +42,13 @@ pub(super) fn run(
         // The run before looked once more at its end.
         looks: samples.iter().map(|sample| sample.looks + 1).max().unwrap_or(0),
         samples,
-        begun: Instant::now(),
-        time: timed.then_some(args.time),
+        budget,
         progress: Line::new(args.progress),
     };
-    if first == 0 {
-        blocks.warm_up();
-    } else {
+    if first > 0 {
         blocks.choose_passes();
     }
-    if timed {
+    if budget.is_limited() {
         blocks.run_for_time()?;
     } else {
         let wanted = if args.smoke { 1 } else { args.blocks.unwrap_or(1) };
@@ -73,20 +71,11 @@ struct Blocks<'a> {
     /// The next block.
     next: u32,
     looks: u32,
-    begun: Instant,
-    /// `None` if the number of blocks is given.
-    time: Option<Duration>,
+    budget: Budget,
     progress: Line,
 }
 
 impl Blocks<'_> {
-    /// Loads the program and the dataset into the page cache. Its figures are dropped.
-    fn warm_up(&self) {
-        if let Some(group) = self.plan.groups.first() {
-            let _ = process::spawn(group, &group.cells[0], 1, self.scratch.clone());
-        }
-    }
-
     /// Runs blocks of all cells until there are this many. False if time is up or the user stopped it.
     fn run_all_cells(&mut self, wanted: u32) -> Result<bool, Failure> {
         let all: Vec<Vec<usize>> =
@@ -117,7 +106,7 @@ impl Blocks<'_> {
                 return Ok(());
             }
             let needs: Vec<Need> = open.iter().map(|(_, need)| *need).collect();
-            let share = Share::of(&needs, self.seconds_left(), (looks_max - self.looks) as usize);
+            let share = Share::of(&needs, self.budget.seconds_left(), (looks_max - self.looks) as usize);
             let mut cells = vec![Vec::new(); self.plan.groups.len()];
             for (((group, cell), _), chosen) in open.iter().zip(share.chosen) {
                 if chosen {
@@ -140,14 +129,14 @@ impl Blocks<'_> {
         let count = turns.len();
         for (at, turn) in turns.into_iter().enumerate() {
             // The first block always completes. Of a later one, the complete comparisons count.
-            if block > 0 && self.seconds_left() < mean_process_seconds(&self.samples, turn.0, turn.1) {
+            if block > 0 && self.budget.seconds_left() < mean_process_seconds(&self.samples, turn.0, turn.1) {
                 return Ok(false);
             }
             if self.stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             let (group, spec) = (&self.plan.groups[turn.0], &self.plan.groups[turn.0].cells[turn.1]);
-            self.progress.show(block, (at, count), self.begun.elapsed(), group, spec);
+            self.progress.show(block, (at, count), self.budget.elapsed(), group, spec);
             let begun = Instant::now();
             let passes = self.passes[turn.0];
             let outcome = process::spawn(group, spec, passes, self.scratch.clone());
@@ -166,13 +155,8 @@ impl Blocks<'_> {
     }
 
     fn choose_passes(&mut self) {
-        let left = self.time.map(|_| self.seconds_left());
+        let left = self.budget.is_limited().then(|| self.budget.seconds_left());
         self.passes = passes_of_groups(&self.plan.groups, &self.samples, left);
-    }
-
-    /// Without a time limit, infinite.
-    fn seconds_left(&self) -> f64 {
-        self.time.map_or(f64::INFINITY, |time| time.saturating_sub(self.begun.elapsed()).as_secs_f64())
     }
 }
 
