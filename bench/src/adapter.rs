@@ -25,6 +25,18 @@ pub(crate) const DURABILITIES: Names = &[
     ("none", "when the operating system writes its cache to disk"),
 ];
 
+/// Runs only if it is named, with any time.
+pub(crate) const INTERVAL: (&str, &str) =
+    ("interval:10ms", "at most 10 ms after the call returns, or any other time");
+
+/// Maximum points of a block. The first is InfluxDB's and the engine's default.
+pub(crate) const BLOCKS: Names = &[
+    ("1000", "the size of InfluxDB"),
+    ("1024", "a power of two"),
+    ("8192", "fewer heads and better compression, but a query decodes more"),
+    ("65536", "the largest"),
+];
+
 /// The parts and options of an engine, by name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {
@@ -33,6 +45,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) encoder: &'a str,
     pub(crate) order: &'a str,
     pub(crate) durability: &'a str,
+    pub(crate) points_per_block: usize,
 }
 
 /// An open engine.
@@ -52,6 +65,7 @@ impl Store {
         ] {
             asked.set(flag, name)?;
         }
+        asked.options.points_per_block = setup.points_per_block;
         Self::open_quietly(registry, asked, dir)
     }
 

@@ -7,6 +7,7 @@ mod columns;
 mod dataset;
 mod devops;
 mod prepared;
+mod telegraf;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -16,6 +17,7 @@ pub(crate) use columns::{Shape, columns, read_columns};
 pub(crate) use dataset::{Used, prepare};
 pub(crate) use devops::{Devops, FIELDS, Kind, field_of};
 pub(crate) use prepared::Points;
+pub(crate) use telegraf::generate;
 
 /// The first timestamp of every generated input, in nanoseconds.
 pub(crate) const EPOCH: i64 = 1_600_000_000_000_000_000;

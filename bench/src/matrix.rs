@@ -77,7 +77,7 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     let mut results = Results::claim(args)?;
     let host = Host::look(results.dir())?;
     let run = Run::new(plan.id(args.lines()), &plan.datasets, args.seed, host.clone())?;
-    let mut datasets = plan.prepare(args.lines(), &results.scratch())?;
+    let mut datasets = plan.prepare(args, &results.scratch())?;
     for dataset in &mut datasets {
         dataset.hash = run.hash_of(&dataset.name);
     }

@@ -12,6 +12,12 @@ pub(crate) use outcome::Outcome;
 #[cfg(test)]
 pub(crate) use outcome::Pass;
 
+/// Points of one write, unless `--batch` says otherwise.
+pub(crate) const BATCH_POINTS: usize = 5000;
+
+/// Most writes of one repetition. Small batches write only a part of the dataset.
+pub(crate) const CALLS_MAX: usize = 1000;
+
 /// The timed work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,14 +71,20 @@ impl Workload {
         matches!(self, Self::Ingest | Self::Delete)
     }
 
-    /// Whether a star varies this axis for the workload. Other axes cannot affect the timed work.
+    /// Whether the number of points in a write affects the timed work.
+    pub(crate) fn takes_batches(self) -> bool {
+        matches!(self, Self::Ingest | Self::Recover)
+    }
+
+    /// Whether this axis can affect the timed work.
     pub(crate) fn varies(self, axis: &str) -> bool {
-        match self {
-            Self::Ingest => axis != "encoder",
-            Self::Snapshot => axis == "storer" || axis == "encoder",
-            Self::Compact | Self::Scan | Self::Range => axis == "encoder",
-            Self::Delete => axis == "log" || axis == "durability",
-            Self::Recover => axis == "storer" || axis == "log",
-        }
+        let axes: &[&str] = match self {
+            Self::Ingest => &["storer", "log", "order", "durability"],
+            Self::Snapshot => &["storer", "encoder", "block"],
+            Self::Compact | Self::Scan | Self::Range => &["encoder", "block"],
+            Self::Delete => &["log", "durability"],
+            Self::Recover => &["storer", "log"],
+        };
+        axes.contains(&axis)
     }
 }

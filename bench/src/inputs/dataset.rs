@@ -8,6 +8,7 @@ use std::path::Path;
 use tsmith_codecs::{Batch, Timestamp, Value, ValuesRef};
 use tsmith_engine::line::{AnySchema, LineOptions, first_line, parse};
 
+use super::fnv1a;
 use super::prepared::PointWriter;
 use crate::failure::Failure;
 
@@ -20,9 +21,11 @@ pub(crate) struct Used {
     pub(crate) series_of_all: usize,
 }
 
-/// Prepares the line protocol in the file `from` and writes its points to `to`. Keeps complete series in order of first
-/// appearance until there are `lines` lines; 0 keeps all. The first lines of a file with many series would give each series
-/// few points, and so short blocks that no real directory has.
+/// Prepares the line protocol in the file `from` and writes its points to `to`. Keeps complete series, in the order of a hash
+/// of their keys, until there are `lines` lines; 0 keeps all.
+///
+/// The first lines of a file with many series would give each series few points, and so short blocks that no real directory
+/// has. The series that appear first have more points than most. A hash takes series like those of the whole file.
 pub(crate) fn prepare(from: &Path, lines: usize, to: &Path) -> Result<Used, Failure> {
     let text = read(from).map_err(|error| Failure::io(from, &error))?;
     let mut cut = Cut::new(&text, if lines == 0 { usize::MAX } else { lines });
@@ -110,10 +113,13 @@ impl<'a> Cut<'a> {
             counts[at] += 1;
         }
         let lines_of_all = counts.iter().sum();
+        let mut by_hash: Vec<(u64, &[u8], usize)> =
+            places.iter().map(|(series, &at)| (fnv1a(series), *series, at)).collect();
+        by_hash.sort_unstable();
         let mut left = lines;
-        for count in &mut counts {
-            *count = (*count).min(left);
-            left -= *count;
+        for (_, _, at) in by_hash {
+            counts[at] = counts[at].min(left);
+            left -= counts[at];
         }
         Self { left: places.into_iter().map(|(series, at)| (series, counts[at])).collect(), lines_of_all }
     }
@@ -170,14 +176,17 @@ mod tests {
     fn complete_series_are_kept_until_lines_are_reached() {
         let dir = tempfile::tempdir().expect("a directory");
         fs::write(dir.path().join("x.lp"), TEXT).expect("writes");
-        let a = ("m,h=a#!~#f".to_owned(), vec![1, 2, 3]);
         let (used, all) = times(dir.path(), "x.lp", 0);
         assert_eq!(used, Used { lines: 5, series: 2, lines_of_all: 5, series_of_all: 2 });
         assert_eq!(all.len(), 3);
+        // The hash of the second series is smaller.
+        let [f, s] = ["f", "s"].map(|field| format!("m,h=b#!~#{field}"));
+        let b = [(f, vec![1]), (s, vec![2])];
         let (used, cut) = times(dir.path(), "x.lp", 4);
         assert_eq!((used.lines, used.lines_of_all), (4, 5));
-        assert_eq!(cut, [a.clone(), ("m,h=b#!~#f".to_owned(), vec![1])], "the last series is cut");
-        assert_eq!(times(dir.path(), "x.lp", 3).1, [a]);
+        assert_eq!(cut[0], ("m,h=a#!~#f".to_owned(), vec![1, 2]), "the last series is cut");
+        assert_eq!(cut[1..], b);
+        assert_eq!(times(dir.path(), "x.lp", 2).1, b);
     }
 
     #[test]

@@ -34,15 +34,24 @@ pub(crate) struct Args {
     /// Durability modes to compare, also such as `interval:10ms`.
     #[arg(long, value_delimiter = ',', value_parser = names::durability)]
     pub(super) durability: Vec<String>,
+    /// Maximum points of a block to compare, at most 65536 [default: only 1000].
+    #[arg(long, value_delimiter = ',', value_parser = names::block)]
+    pub(super) block: Vec<String>,
     /// Bundled datasets, or files FILE.lp, .lp.gz or .lp.zst of line protocol [default: all bundled].
     #[arg(long, value_delimiter = ',', value_parser = names::dataset)]
     pub(super) dataset: Vec<Dataset>,
+    /// Generated datasets with these numbers of series, such as 1k,100k,1M, and about a million points each.
+    #[arg(long, value_delimiter = ',', value_parser = names::count)]
+    pub(super) series: Vec<usize>,
     /// Workloads to time [default: all].
     #[arg(long, value_delimiter = ',', value_parser = names::workload)]
     pub(super) workload: Vec<Workload>,
     /// Numbers of threads that write or scan.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: Vec<u16>,
+    /// Numbers of points of one write. Below 5000, a run makes at most 1000 writes.
+    #[arg(long, value_delimiter = ',', default_value = "5000", value_parser = names::count)]
+    pub(super) batch: Vec<usize>,
     /// Run the product of all axes instead of the star.
     #[arg(long)]
     pub(super) full: bool,

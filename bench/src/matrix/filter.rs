@@ -13,7 +13,8 @@ struct Term {
     values: Vec<String>,
 }
 
-const AXES: [&str; 8] = ["storer", "log", "encoder", "order", "durability", "dataset", "workload", "threads"];
+const AXES: [&str; 10] =
+    ["storer", "log", "encoder", "order", "durability", "block", "dataset", "workload", "threads", "batch"];
 
 impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
@@ -34,12 +35,13 @@ impl Filter {
     pub(super) fn keeps(&self, group: &Group, cell: &CellSpec) -> bool {
         self.0.iter().all(|term| {
             let name = format!("{}/{}/{cell}", group.dataset, group.workload.name());
-            let threads = group.threads.to_string();
+            let (threads, batch) = (group.threads.to_string(), group.batch.to_string());
             let value = match term.axis.as_deref() {
                 None => None,
                 Some("dataset") => Some(group.dataset.as_str()),
                 Some("workload") => Some(group.workload.name()),
                 Some("threads") => Some(threads.as_str()),
+                Some("batch") => Some(batch.as_str()),
                 Some(axis) => cell.axis(axis),
             };
             let holds = match value {

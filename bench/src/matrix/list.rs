@@ -12,7 +12,12 @@ use crate::workload::Workload;
 /// The parts, options, datasets and workloads that can be named, and the cells of this run.
 pub(super) fn text(plan: &Plan, registry: &Registry) -> String {
     let mut out = String::new();
-    let options = [("order", adapter::ORDERS.to_vec()), ("durability", adapter::DURABILITIES.to_vec())];
+    let durabilities = [adapter::DURABILITIES, &[adapter::INTERVAL]].concat();
+    let options = [
+        ("order", adapter::ORDERS.to_vec()),
+        ("durability", durabilities),
+        ("block", adapter::BLOCKS.to_vec()),
+    ];
     for (flag, names) in registry.names().into_iter().chain(options) {
         let _ = writeln!(out, "--{flag}");
         for (name, summary) in names {
@@ -23,7 +28,7 @@ pub(super) fn text(plan: &Plan, registry: &Registry) -> String {
     for dataset in Dataset::bundled() {
         let _ = writeln!(out, "  {:18} {}", dataset.name, dataset.path.display());
     }
-    out += "--workload\n";
+    out += "--series\n  1k, 100k, 1M, ...  generated, as Telegraf sends them\n--workload\n";
     for workload in Workload::ALL {
         let _ = writeln!(out, "  {:18} {}", workload.name(), workload.summary());
     }

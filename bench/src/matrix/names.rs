@@ -2,8 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use tsmith_codecs::BLOCK_VALUES_MAX;
+
 use crate::adapter::{self, Names};
 use crate::workload::Workload;
+
+/// Most series of a generated dataset, and most points of a call.
+const COUNT_MAX: usize = 10_000_000;
 
 pub(crate) type Parsed<T = String> = Result<T, String>;
 
@@ -25,6 +30,25 @@ pub(crate) fn durability(text: &str) -> Parsed {
     if interval { Ok(text.to_owned()) } else { one_of("durability", text, adapter::DURABILITIES) }
 }
 
+/// The number of points of a block, as text.
+pub(crate) fn block(text: &str) -> Parsed {
+    let points = text.parse().ok().filter(|points| (1..=BLOCK_VALUES_MAX).contains(points));
+    points
+        .map(|points: usize| points.to_string())
+        .ok_or_else(|| format!("`{text}` is not a number of points from 1 to {BLOCK_VALUES_MAX}"))
+}
+
+/// Parses a number such as `1000`, `100k` or `1M`.
+pub(super) fn count(text: &str) -> Parsed<usize> {
+    let (digits, unit) = match text.strip_suffix('k') {
+        Some(digits) => (digits, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
+    };
+    let count = digits.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    let count = count.filter(|count| (1..=COUNT_MAX).contains(count));
+    count.ok_or_else(|| format!("`{text}` is not a number from 1 to 10M, such as 1000, 100k or 1M"))
+}
+
 pub(super) fn workload(text: &str) -> Parsed<Workload> {
     let known = Workload::ALL.map(Workload::name).join(", ");
     let found = Workload::ALL.into_iter().find(|workload| workload.name() == text);
@@ -35,15 +59,27 @@ pub(super) fn workload(text: &str) -> Parsed<Workload> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Dataset {
     pub(super) name: String,
+    /// Empty if the dataset is generated.
     pub(super) path: PathBuf,
+    /// Number of series, if the dataset is generated.
+    pub(super) series: Option<usize>,
 }
 
 impl Dataset {
     /// The datasets of the repository.
     pub(super) fn bundled() -> Vec<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
-        let named = |name: &str| Self { name: name.into(), path: folder.join(format!("{name}.lp.zst")) };
+        let named = |name: &str| Self {
+            name: name.into(),
+            path: folder.join(format!("{name}.lp.zst")),
+            series: None,
+        };
         ["nyc_weather", "nyc_flights"].map(named).into()
+    }
+
+    /// A dataset of this many series, as Telegraf sends them.
+    pub(super) fn generated(series: usize) -> Self {
+        Self { name: format!("telegraf_{series}"), path: PathBuf::new(), series: Some(series) }
     }
 }
 
@@ -55,7 +91,7 @@ pub(super) fn dataset(text: &str) -> Parsed<Dataset> {
     let path = PathBuf::from(text);
     let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match [".zst", ".gz"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file).strip_suffix(".lp") {
-        Some(name) if path.is_file() => Ok(Dataset { name: name.into(), path }),
+        Some(name) if path.is_file() => Ok(Dataset { name: name.into(), path, series: None }),
         Some(_) => Err(format!("{text}: no such file")),
         None => {
             let known: Vec<&str> = bundled.iter().map(|dataset| dataset.name.as_str()).collect();
@@ -116,8 +152,15 @@ mod tests {
     }
 
     #[test]
+    fn counts_have_units() {
+        assert_eq!(["7", "100k", "1M"].map(|text| count(text).expect("fine")), [7, 100_000, 1_000_000]);
+        assert!(["0", "1G", "k", "11M", "-1"].iter().all(|text| count(text).is_err()));
+        assert!(block("65536").is_ok() && block("65537").is_err() && block("0").is_err());
+    }
+
+    #[test]
     fn files_of_one_name_are_named_by_path() {
-        let dataset = |name: &str, path: &str| Dataset { name: name.into(), path: path.into() };
+        let dataset = |name: &str, path: &str| Dataset { name: name.into(), path: path.into(), series: None };
         let given =
             [dataset("x", "a/x.lp"), dataset("y", "a/y.lp"), dataset("x", "b/x.lp"), dataset("x", "a/x.lp")];
         let names: Vec<String> = distinct(&given).into_iter().map(|dataset| dataset.name).collect();

@@ -14,10 +14,9 @@ use super::names::{self, Dataset};
 use super::spec::{CellSpec, Group, is_durable};
 use crate::adapter::{self, Names};
 use crate::failure::Failure;
-use crate::inputs::fnv1a;
-use crate::inputs::prepare;
+use crate::inputs::{fnv1a, generate, prepare};
 use crate::report::summary::DatasetLines;
-use crate::workload::Workload;
+use crate::workload::{BATCH_POINTS, Workload};
 
 /// All cells of a run.
 #[derive(Debug)]
@@ -51,9 +50,12 @@ impl Plan {
             },
             Axis { name: "order", given: &args.order, default: names(adapter::ORDERS) },
             Axis { name: "durability", given: &args.durability, default: names(adapter::DURABILITIES) },
+            Axis { name: "block", given: &args.block, default: vec![adapter::BLOCKS[0].0] },
         ];
-        let datasets =
-            if args.dataset.is_empty() { Dataset::bundled() } else { names::distinct(&args.dataset) };
+        let given =
+            args.dataset.iter().cloned().chain(args.series.iter().map(|series| Dataset::generated(*series)));
+        let given: Vec<Dataset> = given.collect();
+        let datasets = if given.is_empty() { Dataset::bundled() } else { names::distinct(&given) };
         let workloads = if args.workload.is_empty() { Workload::ALL.to_vec() } else { args.workload.clone() };
         let first = args
             .durability
@@ -66,26 +68,26 @@ impl Plan {
             encoder: args.reference.encoder.clone(),
             order: args.order.first().map_or(adapter::ORDERS[0].0, |order| order).into(),
             durability: first.into(),
+            block: args.block.first().map_or(adapter::BLOCKS[0].0, |block| block).into(),
         };
 
+        let is_named = axes.iter().any(|axis| !axis.given.is_empty());
         let mut plan = Self { groups: Vec::new(), datasets: datasets.clone() };
         for dataset in &datasets {
             for &workload in &workloads {
-                let mut threads = args.threads.clone();
-                threads.dedup();
-                threads.truncate(if workload.is_threaded() { usize::MAX } else { 1 });
-                for &threads in &threads {
-                    let threads = if workload.is_threaded() { threads.into() } else { 1 };
-                    let cells = if args.full {
-                        product(&axes, &reference)
-                    } else {
-                        star(&axes, &reference, workload)
-                    };
+                let axes: Vec<&Axis<'_>> = axes.iter().filter(|axis| workload.varies(axis.name)).collect();
+                if is_named && !args.full && axes.iter().all(|axis| axis.given.is_empty()) {
+                    continue;
+                }
+                let cells =
+                    if args.full { product(&axes, &reference) } else { star(&axes, &reference, is_named) };
+                for (threads, batch) in sizes(args, workload) {
                     let mut group = Group {
                         dataset: dataset.name.clone(),
                         points: PathBuf::new(),
                         workload,
                         threads,
+                        batch,
                         durable: true,
                         cells: Vec::new(),
                     };
@@ -142,7 +144,7 @@ impl Plan {
     }
 
     /// Writes the points of every dataset into a file of `dir`. Returns how much of each dataset they are.
-    pub(super) fn prepare(&mut self, lines: usize, dir: &Path) -> Result<Vec<DatasetLines>, Failure> {
+    pub(super) fn prepare(&mut self, args: &Args, dir: &Path) -> Result<Vec<DatasetLines>, Failure> {
         fs::create_dir_all(dir).map_err(|error| Failure::io(dir, &error))?;
         let mut all = Vec::new();
         for dataset in &self.datasets {
@@ -150,7 +152,11 @@ impl Plan {
             let mut groups = groups.peekable();
             if groups.peek().is_some() {
                 let to = dir.join(format!("{}.points", all.len()));
-                all.push(DatasetLines::new(&dataset.name, prepare(&dataset.path, lines, &to)?));
+                let used = match dataset.series {
+                    Some(series) => generate(series, args.smoke.then_some(args.lines()), &to)?,
+                    None => prepare(&dataset.path, args.lines(), &to)?,
+                };
+                all.push(DatasetLines::new(&dataset.name, used));
                 groups.for_each(|group| group.points.clone_from(&to));
             }
         }
@@ -167,6 +173,7 @@ impl Plan {
             ("encoder", &args.encoder),
             ("order", &args.order),
             ("durability", &args.durability),
+            ("block", &args.block),
         ];
         let all_run = named.iter().all(|(axis, values)| values.iter().all(|value| runs(axis, value)));
         cells().next().is_none() || (!all_run && self.groups.iter().all(|group| group.cells.len() == 1))
@@ -197,21 +204,35 @@ fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     }
 }
 
-/// The reference, and its variants with one part exchanged.
-fn star(axes: &[Axis<'_>], reference: &CellSpec, workload: Workload) -> Vec<CellSpec> {
-    let chosen = axes.iter().any(|axis| !axis.given.is_empty());
+/// The numbers of threads, and of points of a write, with which a workload runs.
+fn sizes(args: &Args, workload: Workload) -> Vec<(usize, usize)> {
+    let threads = if workload.is_threaded() { &args.threads[..] } else { &[1] };
+    let batches = if workload.takes_batches() { &args.batch[..] } else { &[BATCH_POINTS] };
+    let mut out = Vec::new();
+    for &threads in threads {
+        for &batch in batches {
+            if !out.contains(&(threads.into(), batch)) {
+                out.push((threads.into(), batch));
+            }
+        }
+    }
+    out
+}
+
+/// The reference, and its variants with one part exchanged. If axes are named, only these vary.
+fn star(axes: &[&Axis<'_>], reference: &CellSpec, is_named: bool) -> Vec<CellSpec> {
     let mut cells = vec![reference.clone()];
     for axis in axes {
         if !axis.given.is_empty() {
             cells.extend(axis.given.iter().map(|value| reference.with(axis.name, value)));
-        } else if !chosen && workload.varies(axis.name) {
+        } else if !is_named {
             cells.extend(axis.default.iter().map(|value| reference.with(axis.name, value)));
         }
     }
     cells
 }
 
-fn product(axes: &[Axis<'_>], reference: &CellSpec) -> Vec<CellSpec> {
+fn product(axes: &[&Axis<'_>], reference: &CellSpec) -> Vec<CellSpec> {
     axes.iter().fold(vec![reference.clone()], |cells, axis| {
         let given: Vec<&str> = axis.given.iter().map(String::as_str).collect();
         let values = if given.is_empty() { &axis.default } else { &given };
@@ -273,10 +294,40 @@ mod tests {
     fn product_has_each_working_cell_once() {
         let plan = plan("--full --dataset nyc_weather --workload recover --durability group");
         assert!(plan.groups.iter().all(|group| group.cells.iter().all(|cell| cell.log != "null")));
-        let cells = plan.cell_count();
         let registry = Registry::standard();
-        let of_logs = registry.storers().len() * registry.encoders().iter().count() * adapter::ORDERS.len();
-        assert_eq!(cells, of_logs * (registry.logs().len() - 1));
+        assert_eq!(plan.cell_count(), registry.storers().len() * (registry.logs().len() - 1));
+    }
+
+    /// Law: no cell differs from the reference only in what cannot affect its workload.
+    #[test]
+    fn axes_that_cannot_matter_do_not_run() {
+        for flags in
+            ["--full", "--block 1000,8192 --batch 1,5000 --threads 1,2 --encoder zstd --durability each"]
+        {
+            for group in plan(&format!("--dataset nyc_weather {flags}")).groups {
+                let reference = &group.cells[0];
+                for cell in &group.cells {
+                    let axes = ["storer", "log", "encoder", "order", "durability", "block"];
+                    let differs = axes.into_iter().filter(|axis| cell.axis(axis) != reference.axis(axis));
+                    let idle: Vec<_> = differs.filter(|axis| !group.workload.varies(axis)).collect();
+                    assert!(idle.is_empty(), "{group}: {cell}: {idle:?}");
+                }
+            }
+        }
+        assert!(plan("--dataset nyc_weather --workload scan,range --durability none").groups.is_empty());
+        let batches = plan("--dataset nyc_weather --workload scan,recover --batch 1,100,100 --threads 1,4");
+        let sizes: Vec<_> = batches.groups.iter().map(|group| (group.threads, group.batch)).collect();
+        assert_eq!(sizes, [(1, 5000), (4, 5000), (1, 1), (1, 100)]);
+    }
+
+    #[test]
+    fn generated_datasets_are_named_by_their_series() {
+        let plan = plan("--series 1k,1M --workload ingest --durability group,interval:10ms");
+        let titles: Vec<_> =
+            plan.groups.iter().map(|group| (group.dataset.as_str(), group.durable)).collect();
+        let [few, many] = ["telegraf_1000", "telegraf_1000000"];
+        assert_eq!(titles, [(few, true), (few, false), (many, true), (many, false)]);
+        assert_eq!(names(&plan.groups[1]), ["ring/file/tsm1 none", "ring/file/tsm1 interval:10ms"]);
     }
 
     #[test]

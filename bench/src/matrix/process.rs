@@ -12,10 +12,7 @@ use crate::adapter::Setup;
 use crate::error::Result;
 use crate::inputs::Points;
 use crate::out;
-use crate::workload::{Cell, Outcome, Workload};
-
-/// Points of one write.
-const BATCH_POINTS: usize = 5000;
+use crate::workload::{BATCH_POINTS, CALLS_MAX, Cell, Outcome, Workload};
 
 /// Runs one cell and prints its measurements as JSON.
 #[derive(Debug, clap::Args)]
@@ -32,8 +29,13 @@ pub(crate) struct CellArgs {
     durability: String,
     #[arg(long, value_parser = names::workload)]
     workload: Workload,
+    #[arg(long, value_parser = names::block)]
+    block: String,
     #[arg(long)]
     threads: usize,
+    /// Points of one write.
+    #[arg(long)]
+    batch: usize,
     /// A prepared dataset.
     #[arg(long)]
     points: PathBuf,
@@ -45,6 +47,13 @@ pub(crate) struct CellArgs {
     dir: PathBuf,
 }
 
+impl CellArgs {
+    /// A dataset of few points a call would take too long.
+    fn calls_max(&self) -> usize {
+        if self.batch < BATCH_POINTS { CALLS_MAX } else { usize::MAX }
+    }
+}
+
 /// Runs in the child process.
 pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
     let begun = Instant::now();
@@ -54,9 +63,10 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
         encoder: &args.encoder,
         order: &args.order,
         durability: &args.durability,
+        points_per_block: args.block.parse()?,
     };
     let points = Points::read(&args.points)?;
-    let batches = points.batches(BATCH_POINTS, usize::MAX)?;
+    let batches = points.batches(args.batch, args.calls_max())?;
     let cell = Cell {
         registry,
         setup,
@@ -83,8 +93,10 @@ pub(super) fn spawn(group: &Group, cell: &CellSpec, passes: usize, dir: PathBuf)
         ("--encoder", &cell.encoder),
         ("--order", &cell.order),
         ("--durability", &cell.durability),
+        ("--block", &cell.block),
         ("--workload", group.workload.name()),
         ("--threads", &group.threads.to_string()),
+        ("--batch", &group.batch.to_string()),
         ("--passes", &passes.to_string()),
     ] {
         command.arg(flag).arg(value);

@@ -52,7 +52,8 @@ pub(super) struct DataFile {
 impl Run {
     pub(super) fn new(plan: String, datasets: &[Dataset], seed: u64, host: Host) -> Result<Self, Failure> {
         let mut files = Vec::new();
-        for Dataset { name, path } in datasets {
+        // A generated dataset has no file, and its name says everything about it.
+        for Dataset { name, path, .. } in datasets.iter().filter(|dataset| dataset.series.is_none()) {
             let (bytes, hash) = hash(path)?;
             files.push(DataFile { name: name.clone(), path: path.clone(), bytes, hash });
         }

@@ -26,6 +26,7 @@ pub(crate) struct Sample {
     dataset: String,
     workload: Workload,
     threads: usize,
+    batch: usize,
     #[serde(flatten)]
     spec: CellSpec,
     #[serde(flatten)]
@@ -57,6 +58,7 @@ impl Sample {
             dataset: of.dataset.clone(),
             workload: of.workload,
             threads: of.threads,
+            batch: of.batch,
             spec: of.cells[cell].clone(),
             outcome,
             error,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter;
-use crate::workload::Workload;
+use crate::workload::{BATCH_POINTS, Workload};
 
 /// One choice of parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub(crate) struct CellSpec {
     pub(crate) encoder: String,
     pub(crate) order: String,
     pub(crate) durability: String,
+    /// Maximum points of a block of a file.
+    #[serde(rename = "points_per_block")]
+    pub(crate) block: String,
 }
 
 impl CellSpec {
@@ -31,6 +34,7 @@ impl CellSpec {
             "encoder" => Some(&self.encoder),
             "order" => Some(&self.order),
             "durability" => Some(&self.durability),
+            "block" => Some(&self.block),
             _ => None,
         }
     }
@@ -42,6 +46,7 @@ impl CellSpec {
             "log" => &mut other.log,
             "encoder" => &mut other.encoder,
             "order" => &mut other.order,
+            "block" => &mut other.block,
             _ => &mut other.durability,
         } = value.into();
         other
@@ -57,6 +62,9 @@ impl fmt::Display for CellSpec {
         }
         if self.durability != adapter::DURABILITIES[0].0 {
             write!(f, " {}", self.durability)?;
+        }
+        if self.block != adapter::BLOCKS[0].0 {
+            write!(f, " block {}", self.block)?;
         }
         Ok(())
     }
@@ -76,6 +84,8 @@ pub(crate) struct Group {
     pub(crate) points: PathBuf,
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
+    /// Points of one write.
+    pub(crate) batch: usize,
     pub(crate) durable: bool,
     pub(crate) cells: Vec<CellSpec>,
 }
@@ -89,7 +99,8 @@ impl Group {
     /// Whether the engines of both groups hold the same values after the timed work.
     pub(crate) fn holds_same_as(&self, other: &Self) -> bool {
         let deletes = |group: &Self| group.workload == Workload::Delete;
-        self.dataset == other.dataset && deletes(self) == deletes(other)
+        // Small batches hold only a part of the dataset.
+        self.dataset == other.dataset && self.batch == other.batch && deletes(self) == deletes(other)
     }
 }
 
@@ -99,7 +110,14 @@ impl fmt::Display for Group {
         if self.threads > 1 {
             write!(f, ", {} threads", self.threads)?;
         }
-        let lost = if self.durable { "durable" } else { "not durable: acknowledged writes may be lost" };
-        write!(f, ", {lost}")
+        if self.workload.takes_batches() && self.batch != BATCH_POINTS {
+            let unit = if self.batch == 1 { "point" } else { "points" };
+            write!(f, ", {} {unit} a call", self.batch)?;
+        }
+        if self.workload.varies("durability") {
+            let lost = if self.durable { "durable" } else { "not durable: acknowledged writes may be lost" };
+            write!(f, ", {lost}")?;
+        }
+        Ok(())
     }
 }

@@ -7,11 +7,13 @@ use crate::stats::{SizeVerdict, Verdict};
 
 pub(super) fn text(summary: &Summary) -> String {
     let mut out = String::from(
-        "dataset,workload,threads,durable,storer,log,encoder,order,durability,blocks,ratio,ratio_low,ratio_high,\
-         noise_floor,verdict,p_value,seconds_to_decide,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,size,peak_rss_mib\n",
+        "dataset,workload,threads,batch,durable,storer,log,encoder,order,durability,points_per_block,blocks,ratio,ratio_low,ratio_high,\
+         noise_floor,verdict,p_value,seconds_to_decide,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,size,\
+         log_bytes_per_value,write_amplification,peak_rss_mib
+",
     );
     for (GroupSummary { group, floor, .. }, row) in summary.rows() {
-        let CellSpec { storer, log, encoder, order, durability } = &row.spec;
+        let CellSpec { storer, log, encoder, order, durability, block } = &row.spec;
         let number =
             |value: Option<f64>| value.map_or_else(String::new, |value| five_digits(value).to_string());
         let fields = [
@@ -19,12 +21,14 @@ pub(super) fn text(summary: &Summary) -> String {
             format!("\"{}\"", group.dataset.replace('"', "\"\"")),
             group.workload.name().into(),
             group.threads.to_string(),
+            group.batch.to_string(),
             group.durable.to_string(),
             storer.clone(),
             log.clone(),
             encoder.clone(),
             order.clone(),
             durability.clone(),
+            block.clone(),
             row.blocks.to_string(),
             number(row.ratio.map(|ratio| ratio.mid)),
             number(row.ratio.map(|ratio| ratio.low)),
@@ -37,6 +41,8 @@ pub(super) fn text(summary: &Summary) -> String {
             number(row.cpu_s_per_mvalues),
             number(row.bytes_per_value),
             row.size.map_or("", SizeVerdict::name).into(),
+            number(row.log_bytes_per_value),
+            number(row.write_amplification),
             number(row.peak_rss_mib),
         ];
         out += &(fields.join(",") + "\n");

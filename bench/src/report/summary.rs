@@ -51,7 +51,7 @@ pub(crate) struct About {
     pub(crate) datasets: Vec<DatasetLines>,
 }
 
-/// The part of a dataset that was used: complete series in order of first appearance, but the last may be cut.
+/// The part of a dataset that was used: complete series, but the last one may be cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DatasetLines {
     pub(crate) name: String,
@@ -133,6 +133,11 @@ pub(super) struct CellSummary {
     pub(super) bytes_per_value: Option<f64>,
     /// Bytes per value compared with those of the reference.
     pub(super) size: Option<SizeVerdict>,
+    /// Bytes in the directory of the log after a clean close.
+    pub(super) log_bytes_per_value: Option<f64>,
+    /// Bytes that the timed work writes to the disk, in pages, for each byte of the values in memory. `None` if the workload
+    /// does not write the dataset or the system does not say.
+    pub(super) write_amplification: Option<f64>,
     pub(super) peak_rss_mib: Option<f64>,
     /// Speed divided by that of an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -388,6 +393,10 @@ impl CellSummary {
             cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds(syncs) / o.values as f64 * 1e6)),
             bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.stored_values as f64)),
             size: None,
+            log_bytes_per_value: median(&of(&|o| o.log_bytes as f64 / o.stored_values as f64)),
+            write_amplification: median(
+                &outcomes.iter().filter_map(|o| o.write_amplification()).collect::<Vec<_>>(),
+            ),
             peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
             change: None,
             in_baseline: None,

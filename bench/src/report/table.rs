@@ -16,7 +16,8 @@ pub(super) fn text(summary: &Summary) -> String {
         "\n{}\n\n{} blocks. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
          than 2 %;\nat most 5 % of these verdicts are false. Same: within 10 %. Noise: how far the reference, run twice in \
          every block, differs\nfrom itself. B/value: on disk after a clean close, the log for ingest and recover, the \
-         files for snapshot and scan; smaller or\nlarger by more than 1 %.\n",
+         files for snapshot and scan; smaller or\nlarger by more than 1 %. Written: bytes sent to the disk by the timed \
+         work, for each byte of times and values in memory.\n",
         summary.headline(),
         summary.blocks
     );
@@ -34,8 +35,8 @@ fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary, width:
     }
     let _ = writeln!(
         out,
-        "  {:width$} {:>10} {:>10} {:>9} {:7} {:>8} {:>7}  {:15} verdict",
-        "parts", "M values/s", "CPU s/M", "B/value", "", "RSS MiB", "ratio", "interval"
+        "  {:width$} {:>10} {:>10} {:>9} {:7} {:>7} {:>8} {:>7}  {:15} verdict",
+        "parts", "M values/s", "CPU s/M", "B/value", "", "written", "RSS MiB", "ratio", "interval"
     );
     for (at, row) in group.rows.iter().enumerate() {
         let _ = writeln!(out, "  {}", line(row, at == 0, width));
@@ -55,12 +56,13 @@ fn line(row: &CellSummary, is_reference: bool, width: usize) -> String {
     let interval = if is_reference { String::new() } else { interval };
     let change = row.change.map_or_else(String::new, |c| format!(", {:.2} times the baseline", c.mid));
     format!(
-        "{:width$} {:>10} {:>10} {:>9} {:7} {:>8} {ratio:>7}  {interval:15} {verdict}{change}",
+        "{:width$} {:>10} {:>10} {:>9} {:7} {:>7} {:>8} {ratio:>7}  {interval:15} {verdict}{change}",
         row.name,
         number(row.mvalues_per_s.map(|speed| speed.mid), 3),
         number(row.cpu_s_per_mvalues, 3),
         number(row.bytes_per_value, 3),
         row.size.map_or("", SizeVerdict::name),
+        number(row.write_amplification, 2),
         number(row.peak_rss_mib, 0),
     )
 }

@@ -52,12 +52,14 @@ pub(super) fn group() -> Group {
         encoder: encoder.into(),
         order: "sync-then-publish".into(),
         durability: "group".into(),
+        block: "1000".into(),
     };
     Group {
         dataset: "d".into(),
         points: "d.points".into(),
         workload: Workload::Scan,
         threads: 1,
+        batch: 5000,
         durable: true,
         cells: ["tsm1", "fast", "slow"].map(spec).into(),
     }

@@ -78,6 +78,7 @@ pub(crate) fn run(args: &Args, registry: &Registry) -> Result {
         encoder: &args.encoder,
         order: &args.order,
         durability: &args.durability,
+        points_per_block: tsmith_tsm::POINTS_PER_BLOCK,
     };
     let store = Store::open(registry, setup, &args.dir)?;
     let mut devops = Devops::new(args.hosts, args.kind);

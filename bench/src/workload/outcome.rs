@@ -61,6 +61,13 @@ impl Outcome {
         }
     }
 
+    /// Bytes written for each byte of the values in memory.
+    pub(crate) fn write_amplification(&self) -> Option<f64> {
+        let written =
+            self.written_bytes.filter(|_| self.raw_bytes > 0 && self.values == self.stored_values)?;
+        (written > 0).then(|| written as f64 / self.raw_bytes as f64)
+    }
+
     /// Processor time of one repetition, chosen like [`Self::seconds`].
     pub(crate) fn cpu_seconds(&self, syncs: bool) -> f64 {
         let seconds = self.passes.iter().map(|pass| pass.cpu_seconds);
