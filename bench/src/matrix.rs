@@ -23,6 +23,7 @@ pub(crate) mod process;
 mod results;
 mod run;
 pub(crate) mod sample;
+mod self_check;
 pub(crate) mod spec;
 pub(crate) mod verdicts;
 
@@ -70,6 +71,9 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     }
     if args.list {
         return Ok(());
+    }
+    if args.self_check {
+        return self_check::run(args);
     }
     let budget = Budget::new((!args.smoke && args.blocks.is_none()).then_some(args.time));
     let stop = stop_flag()?;

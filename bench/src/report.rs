@@ -5,6 +5,7 @@ mod html;
 mod json;
 pub(crate) mod summary;
 mod table;
+pub(crate) mod trust;
 
 use std::fs;
 use std::path::Path;

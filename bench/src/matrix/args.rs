@@ -18,6 +18,7 @@ const SMOKE_LINES: usize = 500;
 /// By default, the cells are a star around the reference: each cell differs from it in one part. If you name parts of some
 /// axes, only these axes vary. --full runs the product of all parts. --list names the parts, datasets, workloads and cells.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// Storers to compare, separated by commas.
     #[arg(long, value_delimiter = ',')]
@@ -73,6 +74,12 @@ pub(crate) struct Args {
     /// Seed for the order of cells and the resampling.
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
+    /// Run the reference of each group also under a second name, `alias`: it should be called the same.
+    #[arg(long)]
+    pub(super) alias: bool,
+    /// Check how far verdicts can be trusted on this machine: 3 runs, and 20 short ones of equal cells.
+    #[arg(long, conflicts_with_all = ["list", "smoke", "blocks", "resume", "baseline", "fail_if", "alias"])]
+    pub(super) self_check: bool,
     /// Print the parts, datasets, workloads and the cells of this run, and exit.
     #[arg(long)]
     pub(super) list: bool,

@@ -23,6 +23,8 @@ use crate::workload::{BATCH_POINTS, Workload};
 pub(crate) struct Plan {
     pub(crate) groups: Vec<Group>,
     pub(super) datasets: Vec<Dataset>,
+    /// Whether each group has its reference under a second name.
+    alias: bool,
 }
 
 /// The values of one axis.
@@ -69,10 +71,11 @@ impl Plan {
             order: args.order.first().map_or(adapter::ORDERS[0].0, |order| order).into(),
             durability: first.into(),
             block: args.block.first().map_or(adapter::BLOCKS[0].0, |block| block).into(),
+            alias: false,
         };
 
         let is_named = axes.iter().any(|axis| !axis.given.is_empty());
-        let mut plan = Self { groups: Vec::new(), datasets: datasets.clone() };
+        let mut plan = Self { groups: Vec::new(), datasets: datasets.clone(), alias: args.alias };
         for dataset in &datasets {
             for &workload in &workloads {
                 let axes: Vec<&Axis<'_>> = axes.iter().filter(|axis| workload.varies(axis.name)).collect();
@@ -114,7 +117,9 @@ impl Plan {
         if reference.is_durable() != group.durable || !fits(group.workload, &reference, registry) {
             return;
         }
-        let others = cells.iter().map(|cell| confirmed(cell.clone(), registry)).filter(|cell| {
+        let alias = self.alias.then(|| CellSpec { alias: true, ..reference.clone() });
+        let cells = cells.iter().map(|cell| confirmed(cell.clone(), registry)).chain(alias);
+        let others = cells.filter(|cell| {
             cell.is_durable() == group.durable
                 && fits(group.workload, cell, registry)
                 && filter.is_none_or(|filter| filter.keeps(group, cell))
@@ -338,5 +343,12 @@ mod tests {
         let excluded = self::plan("--workload scan --dataset nyc_weather --filter !encoder=zstd|raw");
         assert!(!names(&excluded.groups[0]).iter().any(|name| name.contains("zstd") || name.contains("raw")));
         assert!(Filter::parse("codec=zstd").is_err());
+    }
+
+    #[test]
+    fn alias_is_the_reference_under_a_second_name() {
+        let plan = plan("--alias --filter alias --dataset nyc_weather --workload scan,ingest");
+        assert_eq!(names(&plan.groups[0]), ["ring/file/tsm1", "ring/file/tsm1 alias"]);
+        assert!(plan.groups.iter().all(|group| group.cells.len() == 2));
     }
 }

@@ -19,6 +19,9 @@ pub(crate) struct CellSpec {
     /// Maximum points of a block of a file.
     #[serde(rename = "points_per_block")]
     pub(crate) block: String,
+    /// Whether this is the reference under a second name, whose verdict should be "same".
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) alias: bool,
 }
 
 impl CellSpec {
@@ -65,6 +68,9 @@ impl fmt::Display for CellSpec {
         }
         if self.block != adapter::BLOCKS[0].0 {
             write!(f, " block {}", self.block)?;
+        }
+        if self.alias {
+            f.write_str(" alias")?;
         }
         Ok(())
     }

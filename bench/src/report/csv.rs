@@ -9,11 +9,10 @@ pub(super) fn text(summary: &Summary) -> String {
     let mut out = String::from(
         "dataset,workload,threads,batch,durable,storer,log,encoder,order,durability,points_per_block,blocks,ratio,ratio_low,ratio_high,\
          noise_floor,verdict,p_value,seconds_to_decide,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,size,\
-         log_bytes_per_value,write_amplification,peak_rss_mib
-",
+         log_bytes_per_value,write_amplification,peak_rss_mib,alias\n",
     );
     for (GroupSummary { group, floor, .. }, row) in summary.rows() {
-        let CellSpec { storer, log, encoder, order, durability, block } = &row.spec;
+        let CellSpec { storer, log, encoder, order, durability, block, alias } = &row.spec;
         let number =
             |value: Option<f64>| value.map_or_else(String::new, |value| five_digits(value).to_string());
         let fields = [
@@ -44,6 +43,7 @@ pub(super) fn text(summary: &Summary) -> String {
             number(row.log_bytes_per_value),
             number(row.write_amplification),
             number(row.peak_rss_mib),
+            alias.to_string(),
         ];
         out += &(fields.join(",") + "\n");
     }

@@ -3,6 +3,7 @@
 use std::slice::from_ref;
 
 use super::summary::{About, DatasetLines};
+use super::trust::Trust;
 use super::*;
 use crate::matrix::host::{Disk, Host, Latency};
 use crate::matrix::sample::Sample;
@@ -53,6 +54,7 @@ pub(super) fn group() -> Group {
         order: "sync-then-publish".into(),
         durability: "group".into(),
         block: "1000".into(),
+        alias: false,
     };
     Group {
         dataset: "d".into(),
@@ -226,4 +228,13 @@ fn a_run_says_what_it_is_of() {
         hash: "ab".into(),
     };
     assert_eq!(all.to_string(), "w: all 999 lines of 3 series");
+}
+
+#[test]
+fn trust_counts_large_ratios_and_false_verdicts() {
+    let group = group();
+    let run = |blocks| Summary::new(about(), host(), from_ref(&group), &samples(&group, blocks));
+    let trust = Trust::new(&[run(6), run(2)], &[run(6), run(2)]).to_string();
+    assert!(trust.contains("ratio of 1.3 or more   2 of 4 (50 %;"), "{trust}");
+    assert!(trust.contains("in 1 of 2 runs"), "{trust}");
 }
