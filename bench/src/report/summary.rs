@@ -76,15 +76,22 @@ impl DatasetLines {
     }
 }
 
-impl fmt::Display for DatasetLines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl DatasetLines {
+    /// How much of the dataset was used.
+    pub(super) fn extent(&self) -> String {
         let [lines_used, lines, series_used, series] =
             [self.lines_used, self.lines, self.series_used, self.series].map(grouped);
         if lines_used == lines {
-            write!(f, "{}: all {lines} lines of {series} series", self.name)
+            format!("all {lines} lines of {series} series")
         } else {
-            write!(f, "{}: {lines_used} of {lines} lines, from {series_used} of {series} series", self.name)
+            format!("{lines_used} of {lines} lines, from {series_used} of {series} series")
         }
+    }
+}
+
+impl fmt::Display for DatasetLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.extent())
     }
 }
 

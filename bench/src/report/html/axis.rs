@@ -1,5 +1,7 @@
 //! A logarithmic axis: twice and half are equally far from 1.
 
+use super::text::{short, without_zeros};
+
 /// A range of positive numbers on a logarithmic axis.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LogAxis {
@@ -31,6 +33,10 @@ impl LogAxis {
         if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 }
     }
 
+    pub(super) fn contains(&self, number: f64) -> bool {
+        (self.low..=self.high).contains(&number)
+    }
+
     /// The same place in percent, for attributes of SVG.
     pub(super) fn percent(&self, number: f64) -> String {
         format!("{:.2}%", self.share(number) * 100.0)
@@ -41,10 +47,9 @@ impl LogAxis {
         const FINEST: &[f64] = &[1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
         let leading: [&[f64]; 4] = [FINEST, &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 5.0], &[1.0]];
         let decades = (self.low.log10().floor() as i32)..=(self.high.log10().ceil() as i32);
-        let on_axis = |number: &f64| (self.low..=self.high).contains(number);
         let of = |leading: &[f64]| -> Vec<f64> {
             let all = decades.clone().flat_map(|decade| leading.iter().map(move |l| l * 10f64.powi(decade)));
-            all.filter(on_axis).collect()
+            all.filter(|number| self.contains(*number)).collect()
         };
         let sets = leading.map(of);
         sets.iter().find(|ticks| ticks.len() <= count).unwrap_or(&sets[3]).clone()
@@ -60,8 +65,7 @@ impl LogAxis {
 
 /// A number on an axis: at most three digits, no trailing zeros.
 pub(super) fn label(number: f64) -> String {
-    let text = super::text::short(number);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
+    without_zeros(&short(number)).to_owned()
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(super) fn axis(intervals: impl Iterator<Item = Interval>) -> LogAxis {
 pub(super) fn scale(axis: &LogAxis) -> String {
     let mut out = String::from("<svg class=\"scale\" aria-hidden=\"true\">");
     for tick in axis.powers_of_two(TICKS_MAX) {
-        let _ = write!(out, "<text x=\"{}\" y=\"12\">{}×</text>", axis.percent(tick), label(tick));
+        let _ = write!(out, "<text x=\"{}\" y=\"12\">{}×</text>", axis.percent(tick), fraction(tick));
     }
     out + "</svg>"
 }
@@ -45,10 +45,16 @@ pub(super) fn row(axis: &LogAxis, interval: Interval, class: &str) -> String {
     if interval.low < interval.high {
         let (low, high) = (x(interval.low), x(interval.high));
         let _ = write!(out, "<line x1=\"{low}\" x2=\"{high}\" y1=\"50%\" y2=\"50%\"/>");
-        for end in [low, high] {
+        // An end beyond the axis has no mark.
+        for end in [interval.low, interval.high].into_iter().filter(|end| axis.contains(*end)).map(x) {
             let _ = write!(out, "<line x1=\"{end}\" x2=\"{end}\" y1=\"28%\" y2=\"72%\"/>");
         }
     }
     let _ = write!(out, "<use href=\"#m-{class}\" x=\"{}\" y=\"50%\"/></g></svg>", x(interval.mid));
     out
+}
+
+/// A power of two as a label.
+fn fraction(power: f64) -> String {
+    if power < 1.0 { format!("1/{}", label(1.0 / power)) } else { label(power) }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::axis::LogAxis;
-use super::text::{escape, seconds, short};
+use super::text::{escape, seconds, short, without_zeros};
 use super::{CellSummary, GroupSummary, Sample, Summary, cell_id, is_reference, table, word};
 use crate::workload::Outcome;
 
@@ -53,13 +53,12 @@ fn write_cell(
     let _ = write!(
         out,
         "<figure id=\"cell-{at}-{cell}\" tabindex=\"-1\">\n<figcaption><b>{}</b> <span class=\"dim\">{} of {}: \
-         {verdict}{}, {} passes in {} processes</span></figcaption>\n",
+         {verdict}{}, {}</span></figcaption>\n",
         escape(&row.name),
         group.group.workload.name(),
         escape(table::title(group)),
         row.p_value.map_or_else(String::new, |p| format!(" (p = {})", p_value(p))),
-        runs.iter().map(|run| run.outcome.passes.len()).sum::<usize>(),
-        runs.len(),
+        counts(&runs),
     );
     if let Some(error) = &row.error {
         let _ = writeln!(out, "<p>{}</p>", escape(error));
@@ -129,7 +128,8 @@ fn write_plot(out: &mut String, runs: &[Run<'_>]) {
     }
     *out += "</svg>";
     for tick in axis.ticks(5) {
-        let _ = write!(out, "<text x=\"3\" y=\"{:.1}\">{}</text>", y(tick).mul_add(1.5, -3.0), seconds(tick));
+        let _ =
+            write!(out, "<text x=\"3\" y=\"{:.1}\">{}</text>", y(tick).mul_add(1.5, -3.0), duration(tick));
     }
     for (at, run) in runs.iter().enumerate().step_by(runs.len().div_ceil(LABELS_MAX)) {
         let middle = (at as f64 + 0.5) * width;
@@ -155,6 +155,20 @@ fn write_numbers(out: &mut String, runs: &[Run<'_>]) {
         );
     }
     *out += "</tbody></table></div>\n";
+}
+
+/// A round duration of the axis.
+fn duration(tick: f64) -> String {
+    let text = seconds(tick);
+    let (number, unit) = text.split_once(' ').unwrap_or((&text, ""));
+    format!("{} {unit}", without_zeros(number))
+}
+
+/// How many passes and processes.
+fn counts(runs: &[Run<'_>]) -> String {
+    let passes: usize = runs.iter().map(|run| run.outcome.passes.len()).sum();
+    let processes = if runs.len() == 1 { "process" } else { "processes" };
+    format!("{passes} passes in {} {processes}", runs.len())
 }
 
 /// A p-value as papers print it.

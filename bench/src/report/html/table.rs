@@ -43,7 +43,7 @@ const COLUMNS: [Column; 4] = [
         title: "bytes per value",
         larger: false,
         value: |row| row.bytes_per_value,
-        note: |row| row.size.map(SizeVerdict::name),
+        note: |row| row.size.filter(|size| *size != SizeVerdict::Same).map(SizeVerdict::name),
     },
     Column { key: "memory", title: "peak MiB", larger: false, value: |row| row.peak_rss_mib, note: |_| None },
 ];
@@ -87,7 +87,7 @@ pub(super) fn title(group: &GroupSummary) -> &str {
 
 fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary) {
     let noise = (group.floor - 1.0) * 100.0;
-    let lines = summary.lines_of(group).map_or_else(String::new, |lines| format!("; {lines}"));
+    let lines = summary.lines_of(group).map_or_else(String::new, |lines| format!("; {}", lines.extent()));
     let axis = interval::axis(group.rows.iter().filter_map(|row| row.ratio));
     let _ = write!(
         out,

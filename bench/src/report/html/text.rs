@@ -18,6 +18,11 @@ pub(super) fn short(value: f64) -> String {
     format!("{rounded:.digits$}")
 }
 
+/// The number without zeros at its end: 2 for 2.00.
+pub(super) fn without_zeros(number: &str) -> &str {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
+}
+
 /// A duration with its unit.
 pub(super) fn seconds(value: f64) -> String {
     match value {
