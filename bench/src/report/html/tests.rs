@@ -136,7 +136,11 @@ fn rows_are_sorted_by_speed() {
     let found = names(&mut browser);
     assert_eq!(found[0], "ring/file/fast");
     assert_eq!(found[5], "ring/file/broken", "cells without figures come last");
-    browser.eval("document.querySelector('#w-scan ~ table [data-key=speed] button').click()");
+    // By keyboard.
+    browser.eval("document.querySelector('#w-scan ~ table [data-key=speed] button').focus()");
+    let enter =
+        serde_json::json!({"type": "keyDown", "key": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"});
+    browser.call("Input.dispatchKeyEvent", &enter);
     assert_eq!(names(&mut browser)[0], "ring/file/slow");
     assert_eq!(
         browser.eval("document.querySelector('[data-key=speed]').getAttribute('aria-sort')"),
@@ -172,6 +176,22 @@ fn nothing_overflows() {
         assert_eq!(browser.eval(unseen), 0);
     }
     assert_eq!(browser.faults(), Vec::<String>::new());
+}
+
+/// Rows become cards on a narrow screen. Screen readers must still find a table.
+#[test]
+fn cards_are_rows_of_a_table() {
+    let Some((mut browser, summary, path, _dir)) = opened() else { return };
+    browser.show(400, "screen", false);
+    browser.open(&path, "");
+    let tree = browser.call("Accessibility.getFullAXTree", &serde_json::json!({}));
+    let count = |role: &str| {
+        let nodes = tree["nodes"].as_array().expect("nodes").iter();
+        nodes.filter(|node| node["role"]["value"] == role && node["ignored"] != true).count()
+    };
+    assert!(count("rowheader") >= summary.rows().count(), "{}", count("rowheader"));
+    assert!(count("table") >= summary.groups.len());
+    assert!(count("cell") > 4 * summary.rows().count());
 }
 
 #[test]
