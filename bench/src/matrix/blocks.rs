@@ -79,7 +79,7 @@ impl Blocks<'_> {
     /// Runs blocks of all cells until there are this many. False if time is up or the user stopped it.
     fn run_all_cells(&mut self, wanted: u32) -> Result<bool, Failure> {
         let all: Vec<Vec<usize>> =
-            self.plan.groups.iter().map(|group| (1..group.cells.len()).collect()).collect();
+            self.plan.groups.iter().map(|group| (0..group.cells.len()).collect()).collect();
         while self.next < wanted {
             if !self.run_block(&all)? {
                 return Ok(false);
@@ -160,10 +160,10 @@ impl Blocks<'_> {
     }
 }
 
-/// The turns of a block, group by group. The reference runs twice.
+/// The turns of a block, group by group. The reference of a group with cells runs twice, whether `cells` has it or not.
 fn turns(cells: &[Vec<usize>]) -> Vec<Vec<Turn>> {
     let of_group = |(group, cells): (usize, &Vec<usize>)| {
-        let cells = cells.iter().map(|&cell| (group, cell, false));
+        let cells = cells.iter().filter(|cell| **cell != 0).map(|&cell| (group, cell, false));
         cells.chain([(group, 0, false), (group, 0, true)]).collect()
     };
     cells.iter().enumerate().filter(|(_, cells)| !cells.is_empty()).map(of_group).collect()

@@ -1,4 +1,4 @@
-//! Whether the time of a run is enough for its cells. A run that could decide nothing does not start.
+//! Whether the time of a run is enough for its cells. A run whose first block may not fit does not start.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::plan::Plan;
 use super::process;
 use crate::failure::Failure;
+use crate::out;
 use crate::report::summary::DatasetLines;
 use crate::stats::PASSES_MIN;
 use crate::workload::Workload;
@@ -13,8 +14,11 @@ use crate::workload::Workload;
 /// The least cost of a cell on a small dataset, as a share of its cost on the largest.
 const COST_SHARE_MIN: f64 = 0.1;
 
-/// The time that a refused run should have got, compared with the estimate.
+/// The time that is proposed for some blocks, compared with the estimate.
 const RESERVE: f64 = 1.2;
+
+/// The time that the first block may take, compared with the estimate. It is not cut short.
+const FIRST_BLOCK_RESERVE: f64 = 1.5;
 
 /// The time of a run, from its first action to its report.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +47,8 @@ impl Budget {
         self.time.map_or(f64::INFINITY, |time| time.saturating_sub(self.elapsed()).as_secs_f64())
     }
 
-    /// Refuses a run if so many blocks do not fit. Runs the reference of each workload once, which also loads the program and
-    /// the datasets into the page cache.
+    /// Refuses a run whose first block may not fit, and warns if verdicts need more blocks than fit. Runs the reference of each
+    /// workload once, which also loads the program and the datasets into the page cache.
     pub(super) fn check(
         &self,
         blocks: u32,
@@ -57,17 +61,23 @@ impl Budget {
             let _ = process::spawn(&plan.groups[0], &plan.groups[0].cells[0], 1, scratch.into());
             return Ok(());
         };
-        let (time, preparation) = (time.as_secs_f64(), self.elapsed().as_secs_f64());
+        let preparation = self.elapsed().as_secs_f64();
         let block = block_seconds(plan, datasets, scratch);
-        let needed = block * f64::from(blocks);
-        if preparation + needed <= time {
-            return Ok(());
+        let left = self.seconds_left();
+        let wanted = (self.elapsed().as_secs_f64() + block * f64::from(blocks) * RESERVE).ceil();
+        let times = format!("the preparation takes {preparation:.1} s and a block about {block:.1} s");
+        if block * FIRST_BLOCK_RESERVE > left {
+            Err(Failure::Usage(format!(
+                "{times}, so no block may fit into {time:?}. Give --time {wanted}s, select less, or give --blocks 1"
+            )))
+        } else {
+            if block * f64::from(blocks) > left {
+                out::note(format_args!(
+                    "{times}. Verdicts need {blocks} blocks, which do not fit into {time:?}; --time {wanted}s is enough"
+                ));
+            }
+            Ok(())
         }
-        let wanted = (preparation + needed * RESERVE).ceil();
-        Err(Failure::Usage(format!(
-            "the preparation takes {preparation:.1} s and each block about {block:.1} s, so the {blocks} blocks that \
-             verdicts need do not fit into {time} s. Give --time {wanted}s or more, select less, or give --blocks 1"
-        )))
     }
 }
 
