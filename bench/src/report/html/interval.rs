@@ -12,7 +12,7 @@ pub(super) const MARKERS: &str = "<svg width=\"0\" height=\"0\" class=\"defs\" a
     <path id=\"m-reference\" d=\"M0 -6L5 0L0 6L-5 0Z\"/></defs></svg>\n";
 
 /// Marks on the axis. More do not fit beside each other.
-const TICKS_MAX: usize = 5;
+const TICKS_MAX: usize = 4;
 
 /// The axis of a table: from half to twice the reference, or more.
 pub(super) fn axis(intervals: impl Iterator<Item = Interval>) -> LogAxis {

@@ -23,7 +23,7 @@ struct Column {
 }
 
 /// Columns without any value are left out of a table.
-const COLUMNS: [Column; 4] = [
+const COLUMNS: [Column; 6] = [
     Column {
         key: "speed",
         title: "M values/s",
@@ -44,6 +44,22 @@ const COLUMNS: [Column; 4] = [
         larger: false,
         value: |row| row.bytes_per_value,
         note: |row| row.size.filter(|size| *size != SizeVerdict::Same).map(SizeVerdict::name),
+    },
+    Column {
+        key: "log",
+        title: "of these in the log",
+        larger: false,
+        value: |row| {
+            row.log_bytes_per_value.filter(|log| *log > 0.0 && row.bytes_per_value > Some(log * 1.01))
+        },
+        note: |_| None,
+    },
+    Column {
+        key: "written",
+        title: "written per byte",
+        larger: false,
+        value: |row| row.write_amplification,
+        note: |_| None,
     },
     Column { key: "memory", title: "peak MiB", larger: false, value: |row| row.peak_rss_mib, note: |_| None },
 ];
