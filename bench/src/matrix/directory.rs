@@ -107,7 +107,7 @@ fn latest() -> Result<PathBuf, Failure> {
         let name = fs::read_to_string(&link).map_err(|error| Failure::io(&link, &error))?;
         return Ok(Path::new(ROOT).join(name.trim()));
     }
-    link.canonicalize().map_err(|_| missing())
+    link.read_link().map(|name| Path::new(ROOT).join(name)).map_err(|_| missing())
 }
 
 #[cfg(unix)]
