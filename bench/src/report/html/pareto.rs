@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::axis::{LogAxis, label};
 use super::overview;
 use super::text::{escape, per_second, short};
-use super::{GroupSummary, Summary, class, is_reference, kept};
+use super::{GroupSummary, Summary, class, is_reference};
 
 /// Size of a plot, and its borders, in pixels.
 const WIDTH: f64 = 400.0;
@@ -110,9 +110,8 @@ fn figure(group: &GroupSummary) -> Option<String> {
     }
     let _ = write!(
         out,
-        "</svg>\n<figcaption><b>{}</b>, {}. {}</figcaption>\n</figure>\n",
+        "</svg>\n<figcaption><b>{}</b>. {}</figcaption>\n</figure>\n",
         escape(&column),
-        kept(group.group.durable),
         escape(&figure)
     );
     Some(out)

@@ -206,8 +206,7 @@ fn write_row(
 
 /// What to add to the verdict.
 fn notes(row: &CellSummary) -> Vec<String> {
-    let decide =
-        row.seconds_to_decide.map(|seconds| format!("{} more would decide", plain_duration(seconds)));
+    let decide = row.seconds_to_decide.map(|seconds| format!("needs {} more", plain_duration(seconds)));
     let change = row.change.map(|change| format!("{:.2} × baseline", change.mid));
     decide.into_iter().chain(change).collect()
 }
