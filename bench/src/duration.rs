@@ -1,4 +1,4 @@
-//! Durations in flags.
+//! Durations in flags and in reports.
 
 use std::time::Duration;
 
@@ -26,6 +26,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(bad()) } else { Duration::try_from_secs_f64(total).map_err(|_| bad()) }
 }
 
+/// A duration of one unit, such as `40 s`.
+pub(crate) fn plain_duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.0} h", s / 3600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +47,10 @@ mod tests {
         for bad in ["", "5", "s", "5x", "1.2.3s"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn plain_duration_has_one_unit() {
+        assert_eq!([40.0, 150.0, 9000.0].map(plain_duration), ["40 s", "2 min", "2 h"]);
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn text(summary: &Summary) -> String {
     let mut out = String::from(
         "dataset,workload,threads,batch,durable,storer,log,encoder,order,durability,points_per_block,blocks,ratio,ratio_low,ratio_high,\
          noise_floor,verdict,p_value,seconds_to_decide,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,size,\
-         log_bytes_per_value,write_amplification,peak_rss_mib,alias\n",
+         log_bytes_per_value,write_amplification,writes,peak_rss_mib,alias\n",
     );
     for (GroupSummary { group, floor, .. }, row) in summary.rows() {
         let CellSpec { storer, log, encoder, order, durability, block, alias } = &row.spec;
@@ -42,6 +42,7 @@ pub(super) fn text(summary: &Summary) -> String {
             row.size.map_or("", SizeVerdict::name).into(),
             number(row.log_bytes_per_value),
             number(row.write_amplification),
+            row.writes.map_or("", SizeVerdict::name).into(),
             number(row.peak_rss_mib),
             alias.to_string(),
         ];

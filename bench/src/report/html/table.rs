@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::super::summary::plain_duration;
 use super::axis::LogAxis;
 use super::text::{escape, short};
 use super::{
     CellSummary, GroupSummary, Summary, cell_id, class, headline, interval, is_reference, kept, word,
 };
+use crate::duration::plain_duration;
 use crate::stats::SizeVerdict;
 
 /// A figure of each cell.
