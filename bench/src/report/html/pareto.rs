@@ -209,8 +209,15 @@ impl Area {
     fn of_label((x, y): (f64, f64), letters: usize, taken: &[Self]) -> Self {
         let (width, height) = (letters as f64 * LETTER, LINE);
         let (middle, beside) = (x - width / 2.0, y - height / 2.0);
-        let places =
-            [(x + 9.0, beside), (x - 9.0 - width, beside), (middle, y - 8.0 - height), (middle, y + 8.0)];
+        let (right, above, below) = (x + 9.0, y - 8.0 - height, y + 8.0);
+        let places = [
+            (right, beside),
+            (x - 9.0 - width, beside),
+            (right, y + LINE / 2.0),
+            (right, y - LINE * 1.5),
+            (middle, above),
+            (middle, below),
+        ];
         let areas = places.map(|(left, top)| Self { left, top, width, height });
         let inside = |area: &&Self| {
             area.left >= LEFT && area.left + width <= WIDTH && area.top >= 0.0 && area.top + height <= BOTTOM
