@@ -76,6 +76,7 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
         passes: args.passes,
         begun,
         dir: args.dir.clone(),
+        engines: args.points.with_extension(format!("{}.engines", args.batch)),
     };
     out::print(serde_json::to_string(&cell.run()?)?);
     Ok(())

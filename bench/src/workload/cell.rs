@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tsmith_codecs::{Batch, Column, FieldType, TimeRange};
 use tsmith_engine::Registry;
+use tsmith_wal::fs::{Fs, OsFs};
 
 use super::Workload;
 use super::digest::Contents;
@@ -32,6 +33,8 @@ pub(crate) struct Cell<'a> {
     /// When the process began.
     pub(crate) begun: Instant,
     pub(crate) dir: PathBuf,
+    /// Where the processes of one run keep closed engines with the same batches. Building one takes longer than copying it.
+    pub(crate) engines: PathBuf,
 }
 
 /// An engine after the timed work, and the values that one repetition wrote, read or deleted.
@@ -88,13 +91,14 @@ impl Cell<'_> {
     }
 
     fn compact(&self) -> Result<Done> {
-        let (made, dir) = (self.dir.join("made"), self.dir.join("engine"));
-        let store = self.fresh(&made, self.lazy())?;
-        for part in self.batches.chunks(self.batches.len().div_ceil(COMPACTED_FILES)) {
-            write(&store, part, 1)?;
-            store.snapshot()?;
-        }
-        store.close()?;
+        let made = self.made("compact", |store| {
+            let parts = self.batches.chunks(self.batches.len().div_ceil(COMPACTED_FILES));
+            parts.into_iter().try_for_each(|part| {
+                write(store, part, 1)?;
+                store.snapshot()
+            })
+        })?;
+        let dir = self.dir.join("engine");
         let mut passes = Passes::begin(self.passes);
         loop {
             let store = self.copy(&made, &dir, self.lazy())?;
@@ -109,7 +113,7 @@ impl Cell<'_> {
 
     fn scan(&self) -> Result<Done> {
         let dir = self.dir.join("engine");
-        let store = self.in_files(&dir)?;
+        let store = self.copy(&self.in_files()?, &dir, self.lazy())?;
         let keys = store.keys();
         scan(&store, &keys, self.threads)?;
         let mut passes = Passes::begin(self.passes);
@@ -124,7 +128,7 @@ impl Cell<'_> {
 
     fn range(&self) -> Result<Done> {
         let dir = self.dir.join("engine");
-        let store = self.in_files(&dir)?;
+        let store = self.copy(&self.in_files()?, &dir, self.lazy())?;
         let queries = Query::random(&store)?;
         query(&store, &queries, self.threads)?;
         let mut passes = Passes::begin(self.passes);
@@ -138,8 +142,8 @@ impl Cell<'_> {
     }
 
     fn delete(&self) -> Result<Done> {
-        let (made, dir) = (self.dir.join("made"), self.dir.join("engine"));
-        let store = self.in_files(&made)?;
+        let (made, dir) = (self.in_files()?, self.dir.join("engine"));
+        let store = self.copy(&made, &dir, self.lazy())?;
         let deletes = Deletes::random(&store)?;
         store.close()?;
         let mut passes = Passes::begin(self.passes);
@@ -155,10 +159,8 @@ impl Cell<'_> {
     }
 
     fn recover(&self) -> Result<Done> {
-        let (made, dir) = (self.dir.join("made"), self.dir.join("engine"));
-        let store = self.fresh(&made, self.lazy())?;
-        write(&store, self.batches, 1)?;
-        store.close()?;
+        let made = self.made("log", |store| write(store, self.batches, 1))?;
+        let dir = self.dir.join("engine");
         let mut passes = Passes::begin(self.passes);
         loop {
             copy_dir(&made, &dir)?;
@@ -185,12 +187,27 @@ impl Cell<'_> {
         Store::open(self.registry, setup, dir)
     }
 
-    /// An engine with the dataset in files.
-    fn in_files(&self, dir: &Path) -> Result<Store> {
-        let store = self.fresh(dir, self.lazy())?;
-        write(&store, self.batches, 1)?;
-        store.snapshot()?;
-        Ok(store)
+    /// A closed engine with the dataset in files.
+    fn in_files(&self) -> Result<PathBuf> {
+        self.made("files", |store| {
+            write(store, self.batches, 1)?;
+            store.snapshot()
+        })
+    }
+
+    /// A closed engine that `fill` filled, here or in an earlier process with the same parts.
+    fn made(&self, what: &str, fill: impl FnOnce(&Store) -> Result) -> Result<PathBuf> {
+        let Setup { storer, log, encoder, points_per_block, .. } = self.setup;
+        let made = self.engines.join(format!("{what} {storer} {log} {encoder} {points_per_block}"));
+        if !made.exists() {
+            let dir = self.dir.join("engine");
+            let store = self.fresh(&dir, self.lazy())?;
+            fill(&store)?;
+            store.close()?;
+            fs::create_dir_all(&self.engines)?;
+            OsFs.rename(&dir, &made)?;
+        }
+        Ok(made)
     }
 
     /// Opens a copy of a closed engine.
