@@ -1,6 +1,6 @@
 //! A real browser for tests: Chromium without a window, driven by its debugging protocol through two pipes.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -162,8 +162,11 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The wrapper of Debian replaces itself, so this process is the browser.
-        let _ = self.process.kill();
+        // A closed browser leaves no process that still writes to its profile. The answers end with it.
+        let closes = self.commands.write_all(b"{\"id\": 0, \"method\": \"Browser.close\"}\0").is_ok();
+        if !closes || io::copy(&mut self.answers, &mut io::sink()).is_err() {
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }
