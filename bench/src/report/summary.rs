@@ -22,6 +22,9 @@ pub(super) use cell::{CellSummary, GroupSummary};
 /// The probability of any false alarm of `--fail-if`.
 const FAIL_ALPHA: f64 = 0.05;
 
+/// Above this noise floor, a quieter machine decides more than a longer run.
+const NOISE_ADVISED_MAX: f64 = 1.1;
+
 /// A whole run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Summary {
@@ -256,9 +259,18 @@ impl Summary {
     /// How to decide what is too close to call.
     pub(super) fn advice(&self) -> Option<String> {
         let seconds: f64 = self.rows().filter_map(|(_, row)| row.seconds_to_decide).sum();
-        let time = plain_duration(seconds);
-        (seconds > 0.0)
-            .then(|| format!("About {time} more would decide the rest: --resume continues this run."))
+        if seconds == 0.0 {
+            return None;
+        }
+        Some(if self.noise_floor > NOISE_ADVISED_MAX {
+            let noise = (self.noise_floor - 1.0) * 100.0;
+            format!(
+                "The noise floor of {noise:.0} % is high. Repeat the run while nothing else runs on the machine."
+            )
+        } else {
+            let time = plain_duration(seconds);
+            format!("About {time} more would decide the rest: --resume continues this run.")
+        })
     }
 }
 
