@@ -72,7 +72,7 @@ fn list_names_cells_and_runs_nothing() {
 #[test]
 fn help_describes_a_run() {
     let help = text(&matrix(&["--help"]).stdout);
-    for word in ["star around the reference", "product", "--list names", "--fail-if <EXPR>"] {
+    for word in ["differs from the reference", "product", "--list names", "--fail-if <EXPR>"] {
         assert!(help.contains(word), "{word} in {help}");
     }
 }

@@ -15,8 +15,8 @@ const SMOKE_LINES: usize = 500;
 ///
 /// Example: cargo xtask bench matrix --encoder tsm1,zstd --workload scan --time 30s
 ///
-/// By default, the cells are a star around the reference: each cell differs from it in one part. If you name parts of some
-/// axes, only these axes vary. --full runs the product of all parts. --list names the parts, datasets, workloads and cells.
+/// By default, each cell differs from the reference in one part. If you name parts of some axes, only these axes vary.
+/// --full runs the product of all parts. --list names the parts, datasets, workloads and cells.
 ///
 /// Ctrl-C ends the run with a report of what it has. Exit codes: 0 success, 1 by --fail-if, 2 usage, 3 a broken cell, 74 input
 /// or output, 130 Ctrl-C.
