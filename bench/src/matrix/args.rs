@@ -16,7 +16,7 @@ const SMOKE_LINES: usize = 500;
 /// Example: cargo xtask bench matrix --encoder tsm1,zstd --workload scan --time 30s
 ///
 /// By default, each cell differs from the reference in one part. If you name parts of some axes, only these axes vary.
-/// --full runs the product of all parts. --list names the parts, datasets, workloads and cells.
+/// --full runs the product of all axes. --list names the parts, datasets, workloads and cells.
 ///
 /// Ctrl-C ends the run with a report of what it has. Exit codes: 0 success, 1 by --fail-if, 2 usage, 3 a broken cell, 74 input
 /// or output, 130 Ctrl-C.
@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// Numbers of points of one write. Below 5000, a run makes at most 1000 writes.
     #[arg(long, value_delimiter = ',', default_value = "5000", value_parser = names::count)]
     pub(super) batch: Vec<usize>,
-    /// Run the product of all axes instead of the star.
+    /// Run every combination of all axes.
     #[arg(long)]
     pub(super) full: bool,
     /// The parts that all others are compared with.
