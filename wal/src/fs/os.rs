@@ -72,7 +72,7 @@ impl Fs for OsFs {
         retried(|| system::create_dir(dir))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    #[expect(clippy::disallowed_methods, reason = "`fs` is the one place that may call it")]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         retried(|| std::fs::rename(from, to))
     }
@@ -158,12 +158,12 @@ impl FsFile for OsFile {
         reserved
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    #[expect(clippy::disallowed_methods, reason = "`fs` is the one place that may call it")]
     fn sync_data(&self) -> io::Result<()> {
         retried(|| self.0.sync_data())
     }
 
-    #[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+    #[expect(clippy::disallowed_methods, reason = "`fs` is the one place that may call it")]
     fn sync_all(&self) -> io::Result<()> {
         retried(|| self.0.sync_all())
     }

@@ -57,7 +57,7 @@ pub(super) fn copy_access(file: &File, path: &Path) {
     drop(file.set_permissions(Permissions::from_mode(mode)));
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the door the ban points to")]
+#[expect(clippy::disallowed_methods, reason = "`fs` is the one place that may call it")]
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = File::open(dir)?;
     retried(|| dir.sync_all())
