@@ -26,6 +26,7 @@ example: cargo xtask ci fmt tidy
   test      runs the test command of README.md
   raft      tests the engine's feature raft
   outside   tests examples/outside, a crate that adds parts of its own
+  peers     clippy and tests of peers, a workspace with the parts of other projects
 
 Without STEP, all of them in this order.";
 
@@ -40,7 +41,7 @@ const TARGETS: [&str; 2] = ["aarch64-apple-darwin", "x86_64-pc-windows-gnu"];
 
 type Step = (&'static str, fn(&Path) -> Result<(), String>);
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"], &[])),
     ("tidy", tidy::check),
     ("codegen", codegen::check),
@@ -54,6 +55,7 @@ const STEPS: [Step; 13] = [
     ("test", test),
     ("raft", raft),
     ("outside", outside),
+    ("peers", peers),
 ];
 
 pub(crate) fn main(root: &Path, args: &[String]) -> ExitCode {
@@ -183,6 +185,18 @@ fn outside(root: &Path) -> Result<(), String> {
     const MANIFEST: [&str; 2] = ["--manifest-path", "examples/outside/Cargo.toml"];
     cargo(root, &[&["fmt", "--check"], &MANIFEST[..]].concat(), &[])?;
     cargo(root, &[&["test", "--locked"], &MANIFEST[..]].concat(), &[("CARGO_TARGET_DIR", &target(root))])
+}
+
+/// Uses the target directory of the workspace for the same reason.
+fn peers(root: &Path) -> Result<(), String> {
+    const MANIFEST: [&str; 2] = ["--manifest-path", "peers/Cargo.toml"];
+    let target = target(root);
+    let env = [("CARGO_TARGET_DIR", target.as_str())];
+    cargo(root, &[&["fmt", "--check"], &MANIFEST[..]].concat(), &[])?;
+    let clippy =
+        [&["clippy", "--locked"], &MANIFEST[..], &["--all-targets", "--", "-D", "warnings"]].concat();
+    cargo(root, &clippy, &env)?;
+    cargo(root, &[&["test", "--locked"], &MANIFEST[..]].concat(), &env)
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<(), String> {
