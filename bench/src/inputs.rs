@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub(crate) use columns::{Shape, columns, read_columns};
 pub(crate) use dataset::{Used, prepare};
 pub(crate) use devops::{Devops, FIELDS, Kind, field_of};
-pub(crate) use prepared::Points;
+pub(crate) use prepared::Prepared;
 pub(crate) use telegraf::generate;
 
 /// The first timestamp of every generated input, in nanoseconds.

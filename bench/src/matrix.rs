@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! plan    cells in groups: a group has one dataset, workload and number of threads, and is durable or not
-//! blocks  run every open cell once, in random order, each in its own process, and the reference twice
+//! blocks  run every open cell once, each in its own process, and the reference twice; the processes of a group take turns
 //! verdicts the ratio to the reference within each block, its mean and interval, a verdict (see `stats`)
 //! results run.json and results.jsonl: what runs, and every sample
 //! report  a table, summary.json, summary.csv, report.html
@@ -25,6 +25,7 @@ mod run;
 pub(crate) mod sample;
 mod self_check;
 pub(crate) mod spec;
+mod together;
 pub(crate) mod verdicts;
 
 use std::path::Path;

@@ -3,6 +3,7 @@
 mod cell;
 mod digest;
 mod outcome;
+mod passes;
 mod queries;
 
 use serde::{Deserialize, Serialize};

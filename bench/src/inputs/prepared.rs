@@ -10,9 +10,10 @@
 //! ```
 //! Integers are little-endian. The file belongs to one run, so it has no checksum.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tsmith_codecs::{Batch, BatchBuilder, FieldType, Value};
 
@@ -106,13 +107,38 @@ impl PointWriter {
     }
 }
 
-/// The bytes of a file that [`PointWriter`] wrote.
+/// A file that [`PointWriter`] wrote, and how its points are divided. It is read when it is needed first.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) path: PathBuf,
+    /// Points of a batch.
+    pub(crate) per: usize,
+    pub(crate) batches_max: usize,
+    points: OnceCell<Points>,
+}
+
+impl Prepared {
+    pub(crate) fn new(path: PathBuf, per: usize, batches_max: usize) -> Self {
+        Self { path, per, batches_max, points: OnceCell::new() }
+    }
+
+    pub(crate) fn batches(&self) -> Result<Vec<Batch<'_>>> {
+        let named = |error| format!("{}: {error}", self.path.display());
+        if self.points.get().is_none() {
+            let _ = self.points.set(Points::read(&self.path).map_err(named)?);
+        }
+        let points = self.points.get().expect("just set");
+        Ok(points.batches(self.per, self.batches_max).map_err(named)?)
+    }
+}
+
+/// The bytes of such a file.
 #[derive(Debug)]
 pub(crate) struct Points(Vec<u8>);
 
 impl Points {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        fs::read(path).map(Self).map_err(|error| format!("{}: {error}", path.display()).into())
+        Ok(Self(fs::read(path)?))
     }
 
     /// Batches of `per` points, made as the parser of line protocol makes them. At most `batches_max`.

@@ -1,4 +1,4 @@
-//! Runs the blocks. Each runs every open cell once, in random order and in its own process, and the reference twice.
+//! Runs the blocks. Each runs every open cell once, in its own process, and the reference twice.
 //!
 //! Every cell gets three blocks. Then the run looks at its verdicts and leaves out what is decided. It spends the rest of its
 //! time where that decides most.
@@ -6,16 +6,16 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::args::{Args, Progress};
 use super::budget::Budget;
 use super::passes::passes_of_groups;
 use super::plan::Plan;
-use super::process;
 use super::results::Results;
 use super::sample::{Sample, Turn};
 use super::spec::{CellSpec, Group};
+use super::together::{self, processes_at_a_time};
 use super::verdicts::{Verdicts, mean_process_seconds};
 use crate::failure::Failure;
 use crate::inputs::{Rng, fnv1a};
@@ -125,30 +125,37 @@ impl Blocks<'_> {
     fn run_block(&mut self, cells: &[Vec<usize>]) -> Result<bool, Failure> {
         let block = self.next;
         let mut rng = Rng::new(self.args.seed ^ fnv1a(&block.to_le_bytes()));
-        let turns = in_random_order(&turns(cells), &mut rng);
-        let count = turns.len();
-        for (at, turn) in turns.into_iter().enumerate() {
-            // The first block always completes. Of a later one, the complete comparisons count.
-            if block > 0 && self.budget.seconds_left() < mean_process_seconds(&self.samples, turn.0, turn.1) {
-                return Ok(false);
+        let groups = in_random_order(cells, &mut rng);
+        let (mut done, count) = (0, groups.iter().map(Vec::len).sum());
+        for turns in groups {
+            let group = &self.plan.groups[turns[0].0];
+            for turns in turns.chunks(processes_at_a_time(group)) {
+                let seconds: f64 =
+                    turns.iter().map(|turn| mean_process_seconds(&self.samples, turn.0, turn.1)).sum();
+                // The first block always completes. Of a later one, the complete comparisons count.
+                if block > 0 && self.budget.seconds_left() < seconds {
+                    return Ok(false);
+                }
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                self.progress.show(block, (done, count), self.budget.elapsed(), group);
+                let cells: Vec<&CellSpec> = turns.iter().map(|turn| &group.cells[turn.1]).collect();
+                let passes = self.passes[turns[0].0];
+                let outcomes = together::run(group, &cells, passes, &self.scratch, (&mut rng, self.stop));
+                // The signal also ended the cells.
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                for (&turn, (outcome, seconds)) in turns.iter().zip(outcomes) {
+                    let mut sample = Sample::new(block, turn, &self.plan.groups, outcome);
+                    sample.looks = self.looks;
+                    sample.process_seconds = seconds;
+                    self.results.append(&sample)?;
+                    self.samples.push(sample);
+                }
+                done += turns.len();
             }
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let (group, spec) = (&self.plan.groups[turn.0], &self.plan.groups[turn.0].cells[turn.1]);
-            self.progress.show(block, (at, count), self.budget.elapsed(), group, spec);
-            let begun = Instant::now();
-            let passes = self.passes[turn.0];
-            let outcome = process::spawn(group, spec, passes, self.scratch.clone());
-            // The signal also ended the cell.
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            let mut sample = Sample::new(block, turn, &self.plan.groups, outcome);
-            sample.looks = self.looks;
-            sample.process_seconds = begun.elapsed().as_secs_f64();
-            self.results.append(&sample)?;
-            self.samples.push(sample);
         }
         self.next += 1;
         Ok(true)
@@ -160,24 +167,20 @@ impl Blocks<'_> {
     }
 }
 
-/// The turns of a block, group by group. The reference of a group with cells runs twice, whether `cells` has it or not.
-fn turns(cells: &[Vec<usize>]) -> Vec<Vec<Turn>> {
+/// The turns of a block, by group: groups and cells in random order. The reference of a group with cells runs twice, whether
+/// `cells` has it or not.
+fn in_random_order(cells: &[Vec<usize>], rng: &mut Rng) -> Vec<Vec<Turn>> {
     let of_group = |(group, cells): (usize, &Vec<usize>)| {
         let cells = cells.iter().filter(|cell| **cell != 0).map(|&cell| (group, cell, false));
         cells.chain([(group, 0, false), (group, 0, true)]).collect()
     };
-    cells.iter().enumerate().filter(|(_, cells)| !cells.is_empty()).map(of_group).collect()
-}
-
-/// Shuffles the groups, and the cells within each group. Cells that are compared run close together, so a passing load on the
-/// machine affects both.
-fn in_random_order(turns: &[Vec<Turn>], rng: &mut Rng) -> Vec<Turn> {
-    let mut groups = turns.to_vec();
+    let some = cells.iter().enumerate().filter(|(_, cells)| !cells.is_empty());
+    let mut groups: Vec<Vec<Turn>> = some.map(of_group).collect();
     rng.shuffle(&mut groups);
-    for group in &mut groups {
-        rng.shuffle(group);
+    for turns in &mut groups {
+        rng.shuffle(turns);
     }
-    groups.concat()
+    groups
 }
 
 /// The progress line.
@@ -195,19 +198,12 @@ impl Line {
         Self { on }
     }
 
-    fn show(
-        &self,
-        block: u32,
-        (at, count): (usize, usize),
-        elapsed: Duration,
-        group: &Group,
-        cell: &CellSpec,
-    ) {
+    fn show(&self, block: u32, (at, count): (usize, usize), elapsed: Duration, group: &Group) {
         if self.on {
             let seconds = elapsed.as_secs();
             let _ = write!(
                 std::io::stderr(),
-                "\r\x1b[K{seconds:>4} s, block {}, cell {} of {}: {group}: {cell}",
+                "\r\x1b[K{seconds:>4} s, block {}, cell {} of {}: {group}",
                 block + 1,
                 at + 1,
                 count

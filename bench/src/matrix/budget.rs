@@ -1,11 +1,14 @@
 //! Whether the time of a run is enough for its cells. A run whose first block may not fit does not start.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::plan::Plan;
-use super::process;
+use super::spec::Group;
+use super::together;
 use crate::failure::Failure;
+use crate::inputs::Rng;
 use crate::out;
 use crate::report::summary::DatasetLines;
 use crate::stats::PASSES_MIN;
@@ -58,7 +61,7 @@ impl Budget {
     ) -> Result<(), Failure> {
         let Some(time) = self.time else {
             // Only loads the program and one dataset.
-            let _ = process::spawn(&plan.groups[0], &plan.groups[0].cells[0], 1, scratch.into());
+            let _ = run_alone(&plan.groups[0], 1, scratch);
             return Ok(());
         };
         let preparation = self.elapsed().as_secs_f64();
@@ -81,6 +84,12 @@ impl Budget {
     }
 }
 
+/// Runs the reference of a group.
+fn run_alone(group: &Group, passes: usize, scratch: &Path) -> together::Done {
+    let (mut rng, never) = (Rng::new(0), AtomicBool::new(false));
+    together::run(group, &[&group.cells[0]], passes, scratch, (&mut rng, &never)).remove(0)
+}
+
 /// The estimated time of a block, in which each cell runs once and each reference twice.
 fn block_seconds(plan: &Plan, datasets: &[DatasetLines], scratch: &Path) -> f64 {
     let lines = |name: &str| {
@@ -94,9 +103,7 @@ fn block_seconds(plan: &Plan, datasets: &[DatasetLines], scratch: &Path) -> f64 
         let Some(largest) = groups().max_by(|a, b| lines(&a.dataset).total_cmp(&lines(&b.dataset))) else {
             continue;
         };
-        let begun = Instant::now();
-        let _ = process::spawn(largest, &largest.cells[0], PASSES_MIN as usize, scratch.into());
-        let seconds = begun.elapsed().as_secs_f64();
+        let (_, seconds) = run_alone(largest, PASSES_MIN as usize, scratch);
         for group in groups() {
             let share = (lines(&group.dataset) / lines(&largest.dataset)).max(COST_SHARE_MIN);
             total += seconds * share * (group.cells.len() + 1) as f64;

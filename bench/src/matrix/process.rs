@@ -1,16 +1,19 @@
 //! The hidden sub-command `cell`, which runs one cell in its own process, and how the matrix calls it.
 
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
+use serde::de::DeserializeOwned;
 use tsmith_engine::Registry;
 
 use super::names;
 use super::spec::{CellSpec, Group};
 use crate::adapter::Setup;
 use crate::error::Result;
-use crate::inputs::Points;
+use crate::inputs::Prepared;
 use crate::out;
 use crate::workload::{BATCH_POINTS, CALLS_MAX, Cell, Outcome, Workload};
 
@@ -39,9 +42,6 @@ pub(crate) struct CellArgs {
     /// A prepared dataset.
     #[arg(long)]
     points: PathBuf,
-    /// Number of timed passes.
-    #[arg(long)]
-    passes: usize,
     /// Working directory; the cell empties it first.
     #[arg(long)]
     dir: PathBuf,
@@ -54,7 +54,8 @@ impl CellArgs {
     }
 }
 
-/// Runs in the child process.
+/// Runs in the child process. It prints the number of its passes whenever it is ready for the next, and begins it when it reads
+/// a line. At the end of its input, it prints its measurements.
 pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
     let begun = Instant::now();
     let setup = Setup {
@@ -65,15 +66,17 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
         durability: &args.durability,
         points_per_block: args.block.parse()?,
     };
-    let points = Points::read(&args.points)?;
-    let batches = points.batches(args.batch, args.calls_max())?;
+    let next_pass = |passes: usize| {
+        out::print(format_args!("{passes}\n"));
+        Ok(io::stdin().read_line(&mut String::new())? > 0)
+    };
     let cell = Cell {
         registry,
         setup,
         workload: args.workload,
         threads: args.threads,
-        batches: &batches,
-        passes: args.passes,
+        input: &Prepared::new(args.points.clone(), args.batch, args.calls_max()),
+        next_pass: &next_pass,
         begun,
         dir: args.dir.clone(),
         engines: args.points.with_extension(format!("{}.engines", args.batch)),
@@ -82,33 +85,93 @@ pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
     Ok(())
 }
 
-/// Runs a cell in a child process and waits for it. A failure is returned as text, because other cells continue.
-pub(super) fn spawn(group: &Group, cell: &CellSpec, passes: usize, dir: PathBuf) -> Result<Outcome, String> {
-    let program =
-        std::env::current_exe().map_err(|error| format!("cannot find the path of this program: {error}"))?;
-    let mut command = Command::new(program);
-    command.arg("cell");
-    for (flag, value) in [
-        ("--storer", cell.storer.as_str()),
-        ("--log", &cell.log),
-        ("--encoder", &cell.encoder),
-        ("--order", &cell.order),
-        ("--durability", &cell.durability),
-        ("--block", &cell.block),
-        ("--workload", group.workload.name()),
-        ("--threads", &group.threads.to_string()),
-        ("--batch", &group.batch.to_string()),
-        ("--passes", &passes.to_string()),
-    ] {
-        command.arg(flag).arg(value);
+/// A child process that runs a cell. It works only while one of these functions runs.
+pub(super) struct Process {
+    child: Child,
+    /// `None` when no further pass is wanted.
+    commands: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+    /// Collects what the process prints about its failure.
+    errors: Option<JoinHandle<String>>,
+    passes: usize,
+}
+
+impl Process {
+    /// Starts the process and waits until it is ready for its first pass. A failure is text, because other cells continue.
+    pub(super) fn start(group: &Group, cell: &CellSpec, dir: PathBuf) -> Result<Self, String> {
+        let program = std::env::current_exe()
+            .map_err(|error| format!("cannot find the path of this program: {error}"))?;
+        let mut command = Command::new(program);
+        command.arg("cell");
+        for (flag, value) in [
+            ("--storer", cell.storer.as_str()),
+            ("--log", &cell.log),
+            ("--encoder", &cell.encoder),
+            ("--order", &cell.order),
+            ("--durability", &cell.durability),
+            ("--block", &cell.block),
+            ("--workload", group.workload.name()),
+            ("--threads", &group.threads.to_string()),
+            ("--batch", &group.batch.to_string()),
+        ] {
+            command.arg(flag).arg(value);
+        }
+        command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
+        // The allocator keeps freed memory. New memory is slow, and how slow depends on what else runs on the machine.
+        command.env("MIMALLOC_PURGE_DELAY", "-1");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| format!("cannot start a cell: {error}"))?;
+        let commands = child.stdin.take();
+        let replies = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut errors = child.stderr.take().expect("it is piped");
+        let errors = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = errors.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).trim().to_owned()
+        });
+        let mut process = Self { child, commands, replies, errors: Some(errors), passes: 0 };
+        process.passes = process.reply()?;
+        Ok(process)
     }
-    command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
-    let output =
-        command.stdin(Stdio::null()).output().map_err(|error| format!("cannot start a cell: {error}"))?;
-    if output.status.success() {
-        serde_json::from_slice(&output.stdout).map_err(|error| format!("a cell printed no outcome: {error}"))
-    } else {
-        let text = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{}: {}", output.status, text.trim()))
+
+    /// Number of passes so far. Long work begins with one.
+    pub(super) fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// Runs one pass.
+    pub(super) fn pass(&mut self) -> Result<(), String> {
+        let commands = self.commands.as_mut().expect("it did not finish");
+        // If this fails, so does the reply, which says why.
+        let _ = commands.write_all(b"\n");
+        self.passes = self.reply()?;
+        Ok(())
+    }
+
+    /// Ends the process and returns its measurements.
+    pub(super) fn finish(mut self) -> Result<Outcome, String> {
+        self.commands = None;
+        self.reply()
+    }
+
+    /// Reads a line of the process.
+    fn reply<T: DeserializeOwned>(&mut self) -> Result<T, String> {
+        let mut line = String::new();
+        let read = self.replies.read_line(&mut line);
+        if read.is_ok_and(|bytes| bytes > 0) {
+            return serde_json::from_str(&line).map_err(|error| format!("a cell printed no result: {error}"));
+        }
+        let status = self.child.wait().map_err(|error| format!("a cell was lost: {error}"))?;
+        let text = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+        Err(format!("{status}: {text}"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.commands = None;
+        // It ended already, or it failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

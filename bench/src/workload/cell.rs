@@ -11,25 +11,25 @@ use tsmith_wal::fs::{Fs, OsFs};
 
 use super::Workload;
 use super::digest::Contents;
-use super::outcome::{Outcome, Passes};
+use super::outcome::Outcome;
+use super::passes::{NextPass, Passes};
 use super::queries::{Deletes, Query};
 use crate::adapter::{Compact, Setup, Store, field_key};
 use crate::error::Result;
+use crate::inputs::Prepared;
 use crate::measure::{dir_size, peak_rss_mib, timed};
 
 /// Most files that a compaction merges, as in the first level of InfluxDB.
 const COMPACTED_FILES: usize = 8;
 
 /// One cell, ready to run in a directory of its own.
-#[derive(Debug)]
 pub(crate) struct Cell<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) setup: Setup<'a>,
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
-    pub(crate) batches: &'a [Batch<'a>],
-    /// Number of timed passes.
-    pub(crate) passes: usize,
+    pub(crate) input: &'a Prepared,
+    pub(crate) next_pass: NextPass<'a>,
     /// When the process began.
     pub(crate) begun: Instant,
     pub(crate) dir: PathBuf,
@@ -38,10 +38,10 @@ pub(crate) struct Cell<'a> {
 }
 
 /// An engine after the timed work, and the values that one repetition wrote, read or deleted.
-struct Done {
+struct Done<'a> {
     store: Store,
     dir: PathBuf,
-    passes: Passes,
+    passes: Passes<'a>,
     /// `None` if these are the values of the whole dataset.
     values: Option<u64>,
 }
@@ -63,110 +63,111 @@ impl Cell<'_> {
         self.finish(done?)
     }
 
-    fn ingest(&self) -> Result<Done> {
-        let (dir, mut passes) = (self.dir.join("engine"), Passes::begin(self.passes));
+    fn ingest(&self) -> Result<Done<'_>> {
+        let batches = self.input.batches()?;
+        let (dir, mut passes) = (self.dir.join("engine"), Passes::begin(self.next_pass));
         loop {
             let store = self.fresh(&dir, self.setup)?;
-            let (spent, done) = timed(|| write(&store, self.batches, self.threads));
+            let (spent, done) = timed(|| write(&store, &batches, self.threads));
             done?;
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
         }
     }
 
-    fn snapshot(&self) -> Result<Done> {
-        let (dir, mut passes) = (self.dir.join("engine"), Passes::begin(self.passes));
+    fn snapshot(&self) -> Result<Done<'_>> {
+        let batches = self.input.batches()?;
+        let (dir, mut passes) = (self.dir.join("engine"), Passes::begin(self.next_pass));
         loop {
             let store = self.fresh(&dir, self.lazy())?;
-            write(&store, self.batches, 1)?;
+            write(&store, &batches, 1)?;
             let (spent, done) = timed(|| store.snapshot());
             done?;
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
         }
     }
 
-    fn compact(&self) -> Result<Done> {
+    fn compact(&self) -> Result<Done<'_>> {
         let made = self.made("compact", |store| {
-            let parts = self.batches.chunks(self.batches.len().div_ceil(COMPACTED_FILES));
+            let batches = self.input.batches()?;
+            let parts = batches.chunks(batches.len().div_ceil(COMPACTED_FILES));
             parts.into_iter().try_for_each(|part| {
                 write(store, part, 1)?;
                 store.snapshot()
             })
         })?;
         let dir = self.dir.join("engine");
-        let mut passes = Passes::begin(self.passes);
+        let mut passes = Passes::begin(self.next_pass);
         loop {
             let store = self.copy(&made, &dir, self.lazy())?;
             let (spent, done) = timed(|| store.compact(Compact::Full));
             done?;
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
         }
     }
 
-    fn scan(&self) -> Result<Done> {
+    fn scan(&self) -> Result<Done<'_>> {
         let dir = self.dir.join("engine");
         let store = self.copy(&self.in_files()?, &dir, self.lazy())?;
         let keys = store.keys();
-        scan(&store, &keys, self.threads)?;
-        let mut passes = Passes::begin(self.passes);
+        let mut passes = Passes::begin(self.next_pass);
         loop {
             let (spent, done) = timed(|| scan(&store, &keys, self.threads));
             done?;
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None });
             }
         }
     }
 
-    fn range(&self) -> Result<Done> {
+    fn range(&self) -> Result<Done<'_>> {
         let dir = self.dir.join("engine");
         let store = self.copy(&self.in_files()?, &dir, self.lazy())?;
         let queries = Query::random(&store)?;
-        query(&store, &queries, self.threads)?;
-        let mut passes = Passes::begin(self.passes);
+        let mut passes = Passes::begin(self.next_pass);
         loop {
             let (spent, values) = timed(|| query(&store, &queries, self.threads));
             let values = Some(values?);
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values });
             }
         }
     }
 
-    fn delete(&self) -> Result<Done> {
+    fn delete(&self) -> Result<Done<'_>> {
         let (made, dir) = (self.in_files()?, self.dir.join("engine"));
         let store = self.copy(&made, &dir, self.lazy())?;
         let deletes = Deletes::random(&store)?;
         store.close()?;
-        let mut passes = Passes::begin(self.passes);
+        let mut passes = Passes::begin(self.next_pass);
         loop {
             let store = self.copy(&made, &dir, self.setup)?;
             let (spent, done) = timed(|| deletes.run(&store));
             done?;
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: Some(deletes.values) });
             }
             store.close()?;
         }
     }
 
-    fn recover(&self) -> Result<Done> {
-        let made = self.made("log", |store| write(store, self.batches, 1))?;
+    fn recover(&self) -> Result<Done<'_>> {
+        let made = self.made("log", |store| write(store, &self.input.batches()?, 1))?;
         let dir = self.dir.join("engine");
-        let mut passes = Passes::begin(self.passes);
+        let mut passes = Passes::begin(self.next_pass);
         loop {
             copy_dir(&made, &dir)?;
             let (spent, store) = timed(|| Store::open(self.registry, self.setup, &dir));
             let store = store?;
-            if passes.add(spent) {
+            if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None });
             }
             store.close()?;
@@ -190,7 +191,7 @@ impl Cell<'_> {
     /// A closed engine with the dataset in files.
     fn in_files(&self) -> Result<PathBuf> {
         self.made("files", |store| {
-            write(store, self.batches, 1)?;
+            write(store, &self.input.batches()?, 1)?;
             store.snapshot()
         })
     }
@@ -217,15 +218,17 @@ impl Cell<'_> {
     }
 
     /// Reads all values back, closes the engine, and measures its directory. Not timed.
-    fn finish(&self, done: Done) -> Result<Outcome> {
+    fn finish(&self, done: Done<'_>) -> Result<Outcome> {
         let Done { store, dir, passes, values } = done;
         let peak_rss_mib = peak_rss_mib();
         let keeps_values = self.registry.find_storer(self.setup.storer)?.keeps_values();
         let contents = keeps_values.then(|| Contents::of(&store)).transpose()?;
         store.close()?;
-        // If nothing can be read back, the values of the batches count.
-        let written = || self.batches.iter().map(|batch| batch.value_count() as u64).sum();
-        let stored_values = contents.as_ref().map_or_else(written, |contents| contents.values);
+        let stored_values = match &contents {
+            Some(contents) => contents.values,
+            // Nothing can be read back.
+            None => self.input.batches()?.iter().map(|batch| batch.value_count() as u64).sum(),
+        };
         Ok(Outcome {
             setup_seconds: self.begun.elapsed().as_secs_f64() - passes.total_seconds(),
             written_bytes: passes.written_bytes(),
@@ -241,7 +244,7 @@ impl Cell<'_> {
     }
 }
 
-/// Replaces `to` by a copy of the directory `from`.
+/// Replaces `to` by a copy of the directory `from`. Files that never change are linked.
 fn copy_dir(from: &Path, to: &Path) -> Result {
     if to.exists() {
         fs::remove_dir_all(to)?;
@@ -252,7 +255,9 @@ fn copy_dir(from: &Path, to: &Path) -> Result {
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy_dir(&entry.path(), &target)?;
-        } else {
+        } else if target.extension().is_none_or(|extension| extension != "tsm")
+            || fs::hard_link(entry.path(), &target).is_err()
+        {
             fs::copy(entry.path(), target)?;
         }
     }

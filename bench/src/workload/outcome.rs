@@ -1,16 +1,6 @@
 //! The measurements of one process that ran a cell.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
-
-use crate::measure::{self, Spent};
-
-/// A pass repeats its work until it has been timed for this long.
-const PASS_SECONDS_MIN: f64 = 0.02;
-
-/// Most repetitions in a pass. Work on a few lines may take less than the time of a pass.
-const REPEATS_MAX: u32 = 64;
 
 /// The measurements of a cell, as its process prints them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,85 +69,9 @@ impl Outcome {
     }
 }
 
-/// The passes of a cell while they run.
-#[derive(Debug)]
-pub(super) struct Passes {
-    wanted: usize,
-    done: Vec<Pass>,
-    /// The pass that runs.
-    begun: Instant,
-    spent: Spent,
-    repeats: u32,
-    /// In all passes.
-    written_bytes: u64,
-}
-
-impl Passes {
-    /// Begins the first of `wanted` passes.
-    pub(super) fn begin(wanted: usize) -> Self {
-        Self {
-            wanted,
-            done: Vec::with_capacity(wanted),
-            begun: Instant::now(),
-            spent: Spent::default(),
-            repeats: 0,
-            written_bytes: 0,
-        }
-    }
-
-    /// Adds a repetition. True if it was the last.
-    pub(super) fn add(&mut self, spent: Spent) -> bool {
-        self.spent += spent;
-        self.repeats += 1;
-        self.written_bytes += spent.written_bytes;
-        if self.spent.seconds >= PASS_SECONDS_MIN || self.repeats == REPEATS_MAX {
-            let repeats = f64::from(self.repeats);
-            self.done.push(Pass {
-                seconds: self.spent.seconds / repeats,
-                cpu_seconds: self.spent.cpu_seconds / repeats,
-                repeats: self.repeats,
-                total_seconds: self.begun.elapsed().as_secs_f64(),
-            });
-            (self.begun, self.spent, self.repeats) = (Instant::now(), Spent::default(), 0);
-        }
-        self.done.len() >= self.wanted
-    }
-
-    pub(super) fn total_seconds(&self) -> f64 {
-        self.done.iter().map(|pass| pass.total_seconds).sum()
-    }
-
-    /// Bytes that one repetition wrote. `None` if the system does not say.
-    pub(super) fn written_bytes(&self) -> Option<u64> {
-        measure::written_bytes()?;
-        let repeats: u32 = self.done.iter().map(|pass| pass.repeats).sum();
-        Some(self.written_bytes / u64::from(repeats.max(1)))
-    }
-
-    pub(super) fn into_passes(self) -> Vec<Pass> {
-        self.done
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn spent(seconds: f64) -> Spent {
-        Spent { seconds, cpu_seconds: seconds / 2.0, written_bytes: 4096 }
-    }
-
-    #[test]
-    fn short_work_is_repeated_inside_a_pass() {
-        let mut passes = Passes::begin(2);
-        let calls = (1..1000).find(|_| passes.add(spent(0.008))).expect("ends");
-        assert_eq!(calls, 6);
-        assert!(passes.written_bytes().is_none_or(|bytes| bytes == 4096));
-        let done = passes.into_passes();
-        assert!(done.iter().all(|pass| pass.repeats == 3 && (pass.seconds - 0.008).abs() < 1e-9), "{done:?}");
-        let mut passes = Passes::begin(1);
-        assert_eq!((1..1000).find(|_| passes.add(spent(1e-6))), Some(REPEATS_MAX));
-    }
 
     #[test]
     fn fastest_pass_counts_unless_it_waits_for_the_disk() {

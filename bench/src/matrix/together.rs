@@ -1,0 +1,93 @@
+//! Runs the cells of a group side by side.
+//!
+//! Each cell has its own process, but only one of them works at any time. Their passes alternate in random order, so a load on
+//! the machine that lasts longer than a few passes affects all cells, and a shorter one spoils few passes of each.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use sysinfo::System;
+
+use super::process::Process;
+use super::spec::{CellSpec, Group};
+use crate::inputs::Rng;
+use crate::workload::Outcome;
+
+/// The most processes at a time.
+const PROCESSES_MAX: usize = 24;
+
+/// A rough memory need of a process: this, and so many times the bytes of its prepared points.
+const PROCESS_BYTES: u64 = 128 << 20;
+const PROCESS_BYTES_PER_POINT_BYTE: u64 = 16;
+
+/// What a process measured, and the time it took in all, in seconds.
+pub(super) type Done = (Result<Outcome, String>, f64);
+
+/// How many processes of a group may run side by side: so many that they use at most half of the free memory.
+pub(super) fn processes_at_a_time(group: &Group) -> usize {
+    let points = fs::metadata(&group.points).map_or(0, |meta| meta.len());
+    let each = PROCESS_BYTES + points * PROCESS_BYTES_PER_POINT_BYTE;
+    let mut system = System::new();
+    system.refresh_memory();
+    usize::try_from(system.available_memory() / 2 / each).unwrap_or(usize::MAX).clamp(1, PROCESSES_MAX)
+}
+
+/// Runs each of these cells in a process of this many passes, in directories inside `scratch`. If `stop` is set, it ends early.
+pub(super) fn run(
+    group: &Group,
+    cells: &[&CellSpec],
+    passes: usize,
+    scratch: &Path,
+    (rng, stop): (&mut Rng, &AtomicBool),
+) -> Vec<Done> {
+    let start = |(at, cell): (usize, &&CellSpec)| {
+        Live::of(|| Process::start(group, cell, scratch.join(at.to_string())))
+    };
+    let mut all: Vec<Live> = cells.iter().enumerate().map(start).collect();
+    loop {
+        let mut next: Vec<&mut Live> = all.iter_mut().filter(|live| live.passes() < passes).collect();
+        if next.is_empty() || stop.load(Ordering::Relaxed) {
+            break;
+        }
+        rng.shuffle(&mut next);
+        next.into_iter().for_each(Live::pass);
+    }
+    all.into_iter().map(Live::finish).collect()
+}
+
+/// A process, and its time while it worked.
+struct Live {
+    process: Result<Process, String>,
+    seconds: f64,
+}
+
+impl Live {
+    fn of(start: impl FnOnce() -> Result<Process, String>) -> Self {
+        let begun = Instant::now();
+        let process = start();
+        Self { process, seconds: begun.elapsed().as_secs_f64() }
+    }
+
+    /// A process that failed makes no further pass.
+    fn passes(&self) -> usize {
+        self.process.as_ref().map_or(usize::MAX, Process::passes)
+    }
+
+    fn pass(&mut self) {
+        let begun = Instant::now();
+        if let Ok(process) = &mut self.process
+            && let Err(error) = process.pass()
+        {
+            self.process = Err(error);
+        }
+        self.seconds += begun.elapsed().as_secs_f64();
+    }
+
+    fn finish(self) -> Done {
+        let begun = Instant::now();
+        let outcome = self.process.and_then(Process::finish);
+        (outcome, self.seconds + begun.elapsed().as_secs_f64())
+    }
+}
