@@ -277,6 +277,15 @@ pub trait Log: Send + Sync + 'static {
         true
     }
 
+    /// Whether the log can be opened with this durability. Law: otherwise `open` fails. Default: true.
+    fn supports(durability: Durability) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = durability;
+        true
+    }
+
     /// Whether `dir` holds segments of this log that InfluxDB does not write. An engine with such a log also
     /// has a manifest. Default: true if the log is not InfluxDB's ([`Log::is_influx`]) and the directory has
     /// one of its segments.

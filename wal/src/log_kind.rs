@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::{Log, LogOptions, Recovery, RecoveryMode, Replay, ReplayFn, Result};
+use crate::{Durability, Log, LogOptions, Recovery, RecoveryMode, Replay, ReplayFn, Result};
 
 /// An open log of any kind on the file system `F`. Each call costs one virtual call.
 pub type DynLog<F> = dyn Log<Fs = F>;
@@ -19,6 +19,7 @@ pub struct LogKind<L: Log + ?Sized> {
     is_segment: fn(&OsStr) -> bool,
     is_influx: bool,
     keeps_records: bool,
+    supports: fn(Durability) -> bool,
 }
 
 type OpenFn<L> = fn(<L as Log>::Fs, &Path, LogOptions, &mut dyn Replay) -> Result<(Box<L>, Recovery)>;
@@ -53,6 +54,7 @@ impl<L: Log + ?Sized> LogKind<L> {
             is_segment: T::is_segment,
             is_influx: T::is_influx(),
             keeps_records: T::keeps_records(),
+            supports: T::supports,
         }
     }
 
@@ -96,6 +98,11 @@ impl<L: Log + ?Sized> LogKind<L> {
     /// As [`Log::keeps_records`].
     pub fn keeps_records(&self) -> bool {
         self.keeps_records
+    }
+
+    /// As [`Log::supports`].
+    pub fn supports(&self, durability: Durability) -> bool {
+        (self.supports)(durability)
     }
 }
 

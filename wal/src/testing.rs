@@ -5,6 +5,8 @@
 //! [`OsFs`]. Power cuts, failed syncs and full disks need a log on [`SimFs`]:
 //! `wal/tests/crash` of the repository shows how to simulate them. The functions in [`hostile`] edit segments.
 //!
+//! A log that does not promise every law names those that it does: `durable_suite!(@ MyLog; records_come_back_in_order)`.
+//!
 //! `durable_suite!` finds records by their bytes in the segment. It assumes that incompressible payloads are stored
 //! as they are, that a segment has at most 40 bytes before its first record, and that at most 8 bytes of padding
 //! follow a record.
