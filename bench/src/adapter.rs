@@ -37,6 +37,13 @@ pub(crate) const BLOCKS: Names = &[
     ("65536", "the largest"),
 ];
 
+/// Whether a log can be opened with a durability.
+pub(crate) fn supports(registry: &Registry, log: &str, durability: &str) -> bool {
+    let mut asked = tsmith_engine::Setup::default();
+    let is_known = asked.set("durability", durability).is_ok();
+    is_known && registry.find_log(log).is_ok_and(|log| log.kind().supports(asked.options.log.durability))
+}
+
 /// The parts and options of an engine, by name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {

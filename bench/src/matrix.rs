@@ -65,6 +65,9 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     if args.list {
         out::print(list::text(&plan, registry));
     }
+    for (log, durability) in plan.left_out.iter().filter(|_| !args.list) {
+        out::note(format_args!("left out: the log {log} has no durability {durability}"));
+    }
     if plan.is_empty(args) {
         let what = "no cell is left to run: a workload runs only with parts that it can use and that change it. --list \
                     prints the parts, workloads and cells";

@@ -32,6 +32,9 @@ pub(super) fn text(plan: &Plan, registry: &Registry) -> String {
     for workload in Workload::ALL {
         let _ = writeln!(out, "  {:18} {}", workload.name(), workload.summary());
     }
+    for (log, durability) in &plan.left_out {
+        let _ = writeln!(out, "\nleft out: the log {log} has no durability {durability}");
+    }
     let _ = writeln!(out, "\n{} cells in this run:", plan.cell_count());
     for group in &plan.groups {
         let _ = writeln!(out, "{group}");

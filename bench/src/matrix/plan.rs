@@ -1,5 +1,6 @@
 //! The cells of a run, and the groups in which they are compared.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use super::args::Args;
 use super::filter::Filter;
 use super::names::{self, Dataset};
 use super::spec::{CellSpec, Group, is_durable};
-use crate::adapter::{self, Names};
+use crate::adapter::{self, Names, supports};
 use crate::failure::Failure;
 use crate::inputs::{fnv1a, generate, prepare};
 use crate::report::summary::DatasetLines;
@@ -25,6 +26,8 @@ pub(crate) struct Plan {
     pub(super) datasets: Vec<Dataset>,
     /// Whether each group has its reference under a second name.
     alias: bool,
+    /// Log and durability of cells that cannot run, because the log does not have the durability.
+    pub(super) left_out: BTreeSet<(String, String)>,
 }
 
 /// The values of one axis.
@@ -75,7 +78,12 @@ impl Plan {
         };
 
         let is_named = axes.iter().any(|axis| !axis.given.is_empty());
-        let mut plan = Self { groups: Vec::new(), datasets: datasets.clone(), alias: args.alias };
+        let mut plan = Self {
+            groups: Vec::new(),
+            datasets: datasets.clone(),
+            alias: args.alias,
+            left_out: BTreeSet::new(),
+        };
         for dataset in &datasets {
             for &workload in &workloads {
                 let axes: Vec<&Axis<'_>> = axes.iter().filter(|axis| workload.varies(axis.name)).collect();
@@ -114,7 +122,10 @@ impl Plan {
         registry: &Registry,
     ) {
         let reference = confirmed(reference.clone(), registry);
-        if reference.is_durable() != group.durable || !fits(group.workload, &reference, registry) {
+        if reference.is_durable() != group.durable
+            || !fits(group.workload, &reference, registry)
+            || !supports(registry, &reference.log, &reference.durability)
+        {
             return;
         }
         let alias = self.alias.then(|| CellSpec { alias: true, ..reference.clone() });
@@ -124,7 +135,9 @@ impl Plan {
                 && fits(group.workload, cell, registry)
                 && filter.is_none_or(|filter| filter.keeps(group, cell))
         });
-        let others: Vec<CellSpec> = others.collect();
+        let (others, left_out): (Vec<CellSpec>, Vec<CellSpec>) =
+            others.partition(|cell| supports(registry, &cell.log, &cell.durability));
+        self.left_out.extend(left_out.into_iter().map(|cell| (cell.log, cell.durability)));
         if others.is_empty() {
             return;
         }

@@ -14,7 +14,7 @@ use super::digest::Contents;
 use super::outcome::Outcome;
 use super::passes::{NextPass, Passes};
 use super::queries::{Deletes, Query};
-use crate::adapter::{Compact, Setup, Store, field_key};
+use crate::adapter::{Compact, Setup, Store, field_key, supports};
 use crate::error::Result;
 use crate::inputs::Prepared;
 use crate::measure::{dir_size, peak_rss_mib, timed};
@@ -174,9 +174,13 @@ impl Cell<'_> {
         }
     }
 
-    /// The setup for work that is not timed: its appends are not synced.
+    /// The setup for work that is not timed: its appends are not synced, if the log has this mode.
     fn lazy(&self) -> Setup<'_> {
-        Setup { durability: "none", ..self.setup }
+        if supports(self.registry, self.setup.log, "none") {
+            Setup { durability: "none", ..self.setup }
+        } else {
+            self.setup
+        }
     }
 
     /// An engine in an empty directory.
