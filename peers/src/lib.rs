@@ -3,9 +3,24 @@
 //! Each part is one file and one line of [`registry`]. The files say which crate the part uses, what it promises, and
 //! which promises of our own parts it does not give.
 
+pub mod log;
+
+use log::{Adapted, Okaywal, RaftEngine, RaftLog};
 use tsmith_engine::Registry;
 
 /// The parts of Tsmith and of other projects.
 pub fn registry() -> Registry {
     Registry::standard()
+        .log::<Adapted<RaftEngine>>(
+            "raft-engine",
+            "crate raft-engine 0.4 (TiKV): one fdatasync for many writers, or none",
+        )
+        .log::<Adapted<Okaywal>>(
+            "okaywal",
+            "crate okaywal 0.3: one fdatasync for many writers; cannot write without one",
+        )
+        .log::<Adapted<RaftLog>>(
+            "raft-log",
+            "crate raft-log 0.4 (Databend): one fdatasync for many writers, or none",
+        )
 }
