@@ -4,14 +4,21 @@ use clap::builder::{PossibleValuesParser, ValueParser};
 use clap::{Arg, Command};
 use tsmith_engine::{Parts, Registry};
 
-/// Makes the flags `--storer`, `--log`, `--encoder` and `--reference` take the names of `registry`. Help and errors list
-/// these names.
-pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
+use crate::program::Bench;
+
+/// Makes the flags `--storer`, `--log`, `--encoder` and `--reference` take the names of the registry, and `--store` those of
+/// the stores. Help and errors list these names.
+pub(crate) fn with_parts(command: Command, bench: &Bench) -> Command {
+    let registry = &bench.registry;
     let parts_of = registry.names();
     let takes = |arg: Arg| {
         let flag = arg.get_id().as_str();
         if flag == "reference" {
             return arg.value_parser(parts(registry));
+        }
+        if flag == "store" {
+            let names: Vec<&str> = bench.stores.iter().map(|store| store.name()).collect();
+            return arg.hide(names.is_empty()).value_parser(PossibleValuesParser::new(names));
         }
         let names = parts_of.iter().find(|(part, _)| *part == flag).map(|(_, names)| names);
         match names {
@@ -19,7 +26,7 @@ pub(crate) fn with_parts(command: Command, registry: &Registry) -> Command {
             None => arg,
         }
     };
-    command.mut_args(takes).mut_subcommands(|command| with_parts(command, registry))
+    command.mut_args(takes).mut_subcommands(|command| with_parts(command, bench))
 }
 
 /// Parses parts such as `ring/file/tsm1`.

@@ -9,6 +9,8 @@
 //!     tsmith_bench::main(Registry::standard().storer::<Ring>("mine", "a storer of another crate"))
 //! }
 //! ```
+//! A program that also compares whole [stores](StorePeer) of other projects uses [`Bench`].
+//!
 //! `matrix` is the main job. The other sub-commands have the inputs, flags and JSON fields of a Go driver that times
 //! InfluxDB's own layers, so one script can compare both.
 
@@ -22,6 +24,8 @@ mod json_line;
 mod matrix;
 mod measure;
 mod out;
+mod peer;
+mod program;
 mod report;
 mod runner;
 mod stats;
@@ -30,6 +34,8 @@ mod workload;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+pub use peer::{Found, Keeps, OpenPeer, PeerResult, StorePeer};
+pub use program::Bench;
 use tsmith_engine::Registry;
 
 /// Benchmarks of Tsmith: the matrix of all parts, and each layer alone.
@@ -69,14 +75,17 @@ enum Command {
 }
 
 /// Runs the program `tsmith-bench` with the parts of `registry`.
-#[expect(clippy::needless_pass_by_value, reason = "a program makes a registry for this call alone")]
 pub fn main(registry: Registry) -> ExitCode {
-    let registry = &registry;
-    let matches = flags::with_parts(Args::command(), registry).get_matches();
+    Bench::new(registry).main()
+}
+
+fn run(bench: &Bench) -> ExitCode {
+    let registry = &bench.registry;
+    let matches = flags::with_parts(Args::command(), bench).get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let done = match args.command {
-        Command::Matrix(args) => return matrix::main(&args, registry),
-        Command::Cell(args) => matrix::process::run(&args, registry),
+        Command::Matrix(args) => return matrix::main(&args, bench),
+        Command::Cell(args) => matrix::process::run(&args, bench),
         Command::Gen(args) => inputs::write_columns(&args),
         Command::Lines(args) => inputs::write_lines(&args),
         Command::Codec(args) => runner::codec::run(&args, registry),

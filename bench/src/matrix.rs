@@ -25,6 +25,7 @@ mod run;
 pub(crate) mod sample;
 mod self_check;
 pub(crate) mod spec;
+mod stores;
 mod together;
 pub(crate) mod verdicts;
 
@@ -34,12 +35,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use tsmith_engine::Registry;
 
 use crate::failure::Failure;
 use crate::out;
+use crate::program::Bench;
 use crate::report;
-use crate::report::summary::{About, DatasetLines, Summary};
+use crate::report::summary::{About, DatasetLines, StoreLabel, Summary};
 use crate::stats::BLOCKS_MIN;
 use args::Args;
 use budget::Budget;
@@ -50,8 +51,8 @@ use run::Run;
 pub(crate) use run::SCHEMA;
 
 /// Runs the matrix and returns the exit code.
-pub(crate) fn main(args: &Args, registry: &Registry) -> ExitCode {
-    match run(args, registry) {
+pub(crate) fn main(args: &Args, bench: &Bench) -> ExitCode {
+    match run(args, bench) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             out::note(format_args!("tsmith-bench matrix: {failure}"));
@@ -60,10 +61,13 @@ pub(crate) fn main(args: &Args, registry: &Registry) -> ExitCode {
     }
 }
 
-fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
-    let mut plan = Plan::new(args, registry);
+fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
+    let mut plan = Plan::new(args, bench);
+    for (store, why) in stores::missing(args, bench) {
+        out::note(format_args!("{store} is left out: {why}"));
+    }
     if args.list {
-        out::print(list::text(&plan, registry));
+        out::print(list::text(&plan, bench));
     }
     for (log, durability) in plan.left_out.iter().filter(|_| !args.list) {
         out::note(format_args!("left out: the log {log} has no durability {durability}"));
@@ -89,12 +93,13 @@ fn run(args: &Args, registry: &Registry) -> Result<(), Failure> {
     for dataset in &mut datasets {
         dataset.hash = run.hash_of(&dataset.name);
     }
-    let about = about(args, datasets, &host);
+    let about = about(args, &plan, bench, datasets, &host);
     if let Some(earlier) = &earlier {
         earlier.check_baseline_of(&about, &host)?;
     }
     out::note(host.sentence());
     about.datasets.iter().for_each(out::note);
+    about.stores.iter().for_each(out::note);
     // A run that continues has its first blocks.
     let blocks = if args.resume.is_some() { 1 } else { BLOCKS_MIN as u32 };
     budget.check(blocks, &plan, &about.datasets, &results.scratch().join("cell"))?;
@@ -134,13 +139,15 @@ fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-fn about(args: &Args, datasets: Vec<DatasetLines>, host: &Host) -> About {
+fn about(args: &Args, plan: &Plan, bench: &Bench, datasets: Vec<DatasetLines>, host: &Host) -> About {
+    let stores = bench.stores.iter().filter(|store| plan.has_store(store.name()));
     About {
         command_line: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         commit: host.commit.clone(),
         seed: args.seed,
         threads: args.threads.clone(),
         datasets,
+        stores: stores.map(|store| StoreLabel::of(&**store)).collect(),
     }
 }
 

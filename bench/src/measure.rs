@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cpu_time::{ProcessTime, ThreadTime};
-use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// Processor time of the calling thread since it began.
 pub(crate) fn thread_time() -> Duration {
@@ -19,21 +19,37 @@ pub(crate) fn cpu_seconds() -> f64 {
 
 /// Resident memory of the process now, in bytes. 0 if the system does not say.
 pub(crate) fn rss_bytes() -> u64 {
-    let Ok(pid) = sysinfo::get_current_pid() else { return 0 };
-    let mut system = System::new();
+    rss_bytes_of(None)
+}
+
+fn rss_bytes_of(process: Option<u32>) -> u64 {
+    let Some(pid) = process.map(Pid::from_u32).or_else(|| sysinfo::get_current_pid().ok()) else { return 0 };
     let memory = ProcessRefreshKind::nothing().with_memory();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
-    system.process(pid).map_or(0, sysinfo::Process::memory)
+    look_at(pid, memory, sysinfo::Process::memory).unwrap_or(0)
+}
+
+/// A figure of a process. `None` if there is no such process.
+fn look_at<T>(pid: Pid, what: ProcessRefreshKind, figure: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+    let mut system = System::new();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, what);
+    system.process(pid).map(figure)
 }
 
 /// Highest resident memory so far, in MiB. Systems other than Linux give the memory of this moment.
 pub(crate) fn peak_rss_mib() -> f64 {
-    let status = if cfg!(target_os = "linux") { fs::read_to_string("/proc/self/status").ok() } else { None };
+    peak_rss_mib_of(None)
+}
+
+/// The same of another process. `None` is this one.
+pub(crate) fn peak_rss_mib_of(process: Option<u32>) -> f64 {
+    let name = process.map_or_else(|| "self".into(), |id| id.to_string());
+    let path = format!("/proc/{name}/status");
+    let status = if cfg!(target_os = "linux") { fs::read_to_string(path).ok() } else { None };
     let peak = status.as_ref().and_then(|status| {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.split_whitespace().next()?.parse::<u64>().ok()
     });
-    peak.map_or_else(|| rss_bytes() as f64 / f64::from(1 << 20), |kib| kib as f64 / 1024.0)
+    peak.map_or_else(|| rss_bytes_of(process) as f64 / f64::from(1 << 20), |kib| kib as f64 / 1024.0)
 }
 
 /// Runs `pass` for at least `min` of thread time, `reps` times. Returns the nanoseconds of thread time that one pass took
@@ -77,6 +93,27 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> T) -> (Spent, T) {
     let (seconds, cpu_seconds) = (begun.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let written = written_bytes().zip(written).map_or(0, |(after, before)| after.saturating_sub(before));
     (Spent { seconds, cpu_seconds, written_bytes: written }, out)
+}
+
+/// The same with the processor time and writes of another process, which does a part of the work. Linux counts the time of
+/// other processes in steps of 10 ms.
+pub(crate) fn timed_with<T>(process: Option<u32>, work: impl FnOnce() -> T) -> (Spent, T) {
+    let before = process.map(spent_by);
+    let (mut spent, out) = timed(work);
+    if let Some(((cpu, written), (cpu_before, written_before))) = process.map(spent_by).zip(before) {
+        spent.cpu_seconds += cpu - cpu_before;
+        spent.written_bytes += written.saturating_sub(written_before);
+    }
+    (spent, out)
+}
+
+/// Processor seconds of a process and the bytes that it sent to the disk, so far.
+fn spent_by(process: u32) -> (f64, u64) {
+    let what = ProcessRefreshKind::nothing().with_cpu().with_disk_usage();
+    let figures = |process: &sysinfo::Process| {
+        (process.accumulated_cpu_time() as f64 / 1e3, process.disk_usage().total_written_bytes)
+    };
+    look_at(Pid::from_u32(process), what, figures).unwrap_or((0.0, 0))
 }
 
 /// Bytes that this process has sent to the disk, in whole pages. Linux counts a page when it gets dirty. Other systems do not

@@ -2,8 +2,10 @@
 
 mod cell;
 mod digest;
+mod model;
 mod outcome;
 mod passes;
+mod peer_cell;
 mod queries;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ pub(crate) use cell::{Cell, in_threads};
 pub(crate) use outcome::Outcome;
 #[cfg(test)]
 pub(crate) use outcome::Pass;
+pub(crate) use passes::NextPass;
+pub(crate) use peer_cell::PeerCell;
 
 /// Points of one write, unless `--batch` says otherwise.
 pub(crate) const BATCH_POINTS: usize = 5000;
@@ -80,9 +84,10 @@ impl Workload {
     /// Whether this axis can affect the timed work.
     pub(crate) fn varies(self, axis: &str) -> bool {
         let axes: &[&str] = match self {
-            Self::Ingest => &["storer", "log", "order", "durability"],
+            Self::Ingest => &["storer", "log", "order", "durability", "store"],
             Self::Snapshot => &["storer", "encoder", "block"],
-            Self::Compact | Self::Scan | Self::Range => &["encoder", "block"],
+            Self::Compact => &["encoder", "block"],
+            Self::Scan | Self::Range => &["encoder", "block", "store"],
             Self::Delete => &["log", "durability"],
             Self::Recover => &["storer", "log"],
         };

@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Block encoders to compare.
     #[arg(long, value_delimiter = ',')]
     pub(super) encoder: Vec<String>,
+    /// Whole stores of other projects to compare.
+    #[arg(long, value_delimiter = ',')]
+    pub(super) store: Vec<String>,
     /// Orders of log and cache to compare.
     #[arg(long, value_delimiter = ',', value_parser = names::order)]
     pub(super) order: Vec<String>,
@@ -108,6 +111,13 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// Whether a flag names a part, option or store to compare. Then only what is named varies.
+    pub(super) fn names_axis(&self) -> bool {
+        let axes =
+            [&self.storer, &self.log, &self.encoder, &self.order, &self.durability, &self.block, &self.store];
+        axes.iter().any(|values| !values.is_empty())
+    }
+
     /// Number of lines used of each dataset; 0 is all.
     pub(super) fn lines(&self) -> usize {
         if self.smoke { SMOKE_LINES } else { self.lines }

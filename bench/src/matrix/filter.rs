@@ -13,8 +13,19 @@ struct Term {
     values: Vec<String>,
 }
 
-const AXES: [&str; 10] =
-    ["storer", "log", "encoder", "order", "durability", "block", "dataset", "workload", "threads", "batch"];
+const AXES: [&str; 11] = [
+    "storer",
+    "log",
+    "encoder",
+    "order",
+    "durability",
+    "block",
+    "store",
+    "dataset",
+    "workload",
+    "threads",
+    "batch",
+];
 
 impl Filter {
     pub(super) fn parse(text: &str) -> Result<Self, String> {

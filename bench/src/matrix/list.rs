@@ -2,15 +2,14 @@
 
 use std::fmt::Write as _;
 
-use tsmith_engine::Registry;
-
 use super::names::Dataset;
 use super::plan::Plan;
 use crate::adapter;
+use crate::program::Bench;
 use crate::workload::Workload;
 
 /// The parts, options, datasets and workloads that can be named, and the cells of this run.
-pub(super) fn text(plan: &Plan, registry: &Registry) -> String {
+pub(super) fn text(plan: &Plan, bench: &Bench) -> String {
     let mut out = String::new();
     let durabilities = [adapter::DURABILITIES, &[adapter::INTERVAL]].concat();
     let options = [
@@ -18,11 +17,18 @@ pub(super) fn text(plan: &Plan, registry: &Registry) -> String {
         ("durability", durabilities),
         ("block", adapter::BLOCKS.to_vec()),
     ];
-    for (flag, names) in registry.names().into_iter().chain(options) {
+    for (flag, names) in bench.registry.names().into_iter().chain(options) {
         let _ = writeln!(out, "--{flag}");
         for (name, summary) in names {
             let _ = writeln!(out, "  {name:18} {summary}");
         }
+    }
+    if !bench.stores.is_empty() {
+        out += "--store\n";
+    }
+    for store in &bench.stores {
+        let missing = store.missing().map_or_else(String::new, |why| format!("; left out: {why}"));
+        let _ = writeln!(out, "  {:18} {}{missing}", store.name(), store.summary());
     }
     out += "--dataset\n";
     for dataset in Dataset::bundled() {

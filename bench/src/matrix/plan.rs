@@ -13,9 +13,11 @@ use super::args::Args;
 use super::filter::Filter;
 use super::names::{self, Dataset};
 use super::spec::{CellSpec, Group, is_durable};
+use super::stores;
 use crate::adapter::{self, Names, supports};
 use crate::failure::Failure;
 use crate::inputs::{fnv1a, generate, prepare};
+use crate::program::Bench;
 use crate::report::summary::DatasetLines;
 use crate::workload::{BATCH_POINTS, Workload};
 
@@ -40,23 +42,21 @@ struct Axis<'a> {
 }
 
 impl Plan {
-    pub(super) fn new(args: &Args, registry: &Registry) -> Self {
+    pub(super) fn new(args: &Args, bench: &Bench) -> Self {
+        let registry = &bench.registry;
         let storers = registry.storers().iter().filter(|entry| entry.in_default_matrix());
         let logs = registry.logs().iter().filter(|entry| entry.in_default_matrix());
         let encoders = registry.encoders().iter().filter(|entry| entry.in_default_matrix());
         let names = |all: Names| all.iter().map(|(name, _)| *name).collect();
         let axes = [
-            Axis { name: "storer", given: &args.storer, default: storers.map(StorerEntry::name).collect() },
-            Axis { name: "log", given: &args.log, default: logs.map(LogEntry::name).collect() },
-            Axis {
-                name: "encoder",
-                given: &args.encoder,
-                default: encoders.map(EncoderEntry::name).collect(),
-            },
-            Axis { name: "order", given: &args.order, default: names(adapter::ORDERS) },
-            Axis { name: "durability", given: &args.durability, default: names(adapter::DURABILITIES) },
-            Axis { name: "block", given: &args.block, default: vec![adapter::BLOCKS[0].0] },
+            ("storer", &args.storer, storers.map(StorerEntry::name).collect()),
+            ("log", &args.log, logs.map(LogEntry::name).collect()),
+            ("encoder", &args.encoder, encoders.map(EncoderEntry::name).collect()),
+            ("order", &args.order, names(adapter::ORDERS)),
+            ("durability", &args.durability, names(adapter::DURABILITIES)),
+            ("block", &args.block, vec![adapter::BLOCKS[0].0]),
         ];
+        let axes = axes.map(|(name, given, all)| Axis { name, given, default: bench.selected(name, all) });
         let given =
             args.dataset.iter().cloned().chain(args.series.iter().map(|series| Dataset::generated(*series)));
         let given: Vec<Dataset> = given.collect();
@@ -75,9 +75,10 @@ impl Plan {
             durability: first.into(),
             block: args.block.first().map_or(adapter::BLOCKS[0].0, |block| block).into(),
             alias: false,
+            store: None,
         };
 
-        let is_named = axes.iter().any(|axis| !axis.given.is_empty());
+        let is_named = args.names_axis();
         let mut plan = Self {
             groups: Vec::new(),
             datasets: datasets.clone(),
@@ -87,11 +88,17 @@ impl Plan {
         for dataset in &datasets {
             for &workload in &workloads {
                 let axes: Vec<&Axis<'_>> = axes.iter().filter(|axis| workload.varies(axis.name)).collect();
-                if is_named && !args.full && axes.iter().all(|axis| axis.given.is_empty()) {
+                let stores = stores::cells(args, workload, bench);
+                if is_named
+                    && !args.full
+                    && axes.iter().all(|axis| axis.given.is_empty())
+                    && stores.is_empty()
+                {
                     continue;
                 }
-                let cells =
+                let mut cells =
                     if args.full { product(&axes, &reference) } else { star(&axes, &reference, is_named) };
+                cells.extend(stores);
                 for (threads, batch) in sizes(args, workload) {
                     let mut group = Group {
                         dataset: dataset.name.clone(),
@@ -133,10 +140,12 @@ impl Plan {
         let others = cells.filter(|cell| {
             cell.is_durable() == group.durable
                 && fits(group.workload, cell, registry)
+                // A store scans in one thread.
+                && (cell.store.is_none() || group.workload != Workload::Scan || group.threads == 1)
                 && filter.is_none_or(|filter| filter.keeps(group, cell))
         });
         let (others, left_out): (Vec<CellSpec>, Vec<CellSpec>) =
-            others.partition(|cell| supports(registry, &cell.log, &cell.durability));
+            others.partition(|cell| cell.store.is_some() || supports(registry, &cell.log, &cell.durability));
         self.left_out.extend(left_out.into_iter().map(|cell| (cell.log, cell.durability)));
         if others.is_empty() {
             return;
@@ -192,9 +201,14 @@ impl Plan {
             ("order", &args.order),
             ("durability", &args.durability),
             ("block", &args.block),
+            ("store", &args.store),
         ];
         let all_run = named.iter().all(|(axis, values)| values.iter().all(|value| runs(axis, value)));
         cells().next().is_none() || (!all_run && self.groups.iter().all(|group| group.cells.len() == 1))
+    }
+
+    pub(super) fn has_store(&self, name: &str) -> bool {
+        self.groups.iter().flat_map(|group| &group.cells).any(|cell| cell.store.as_deref() == Some(name))
     }
 
     pub(super) fn cell_count(&self) -> usize {
@@ -204,7 +218,11 @@ impl Plan {
 
 /// Corrects the durability of a cell: a log that keeps no records has none.
 fn confirmed(cell: CellSpec, registry: &Registry) -> CellSpec {
-    if keeps_records(&cell, registry) { cell } else { cell.with("durability", "none") }
+    if cell.store.is_some() || keeps_records(&cell, registry) {
+        cell
+    } else {
+        cell.with("durability", "none")
+    }
 }
 
 fn keeps_records(cell: &CellSpec, registry: &Registry) -> bool {
@@ -214,6 +232,7 @@ fn keeps_records(cell: &CellSpec, registry: &Registry) -> bool {
 /// Whether the parts can do the workload. A part that keeps nothing cannot be read.
 fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     match workload {
+        _ if cell.store.is_some() => workload.varies("store"),
         Workload::Ingest => true,
         Workload::Snapshot | Workload::Compact | Workload::Scan | Workload::Range | Workload::Delete => {
             registry.find_storer(&cell.storer).is_ok_and(StorerEntry::keeps_values)
@@ -254,6 +273,9 @@ fn product(axes: &[&Axis<'_>], reference: &CellSpec) -> Vec<CellSpec> {
     axes.iter().fold(vec![reference.clone()], |cells, axis| {
         let given: Vec<&str> = axis.given.iter().map(String::as_str).collect();
         let values = if given.is_empty() { &axis.default } else { &given };
+        if values.is_empty() {
+            return cells;
+        }
         cells.iter().flat_map(|cell| values.iter().map(|value| cell.with(axis.name, value))).collect()
     })
 }
@@ -273,10 +295,13 @@ mod tests {
 
     fn plan(flags: &str) -> Plan {
         let words = std::iter::once("matrix").chain(flags.split_whitespace());
-        let registry = Registry::standard();
-        let matches = with_parts(Line::command(), &registry).try_get_matches_from(words);
+        plan_of(&Bench::new(Registry::standard()), words)
+    }
+
+    fn plan_of<'a>(bench: &Bench, words: impl Iterator<Item = &'a str>) -> Plan {
+        let matches = with_parts(Line::command(), bench).try_get_matches_from(words);
         let line = Line::from_arg_matches(&matches.expect("valid flags")).expect("valid flags");
-        Plan::new(&line.args, &registry)
+        Plan::new(&line.args, bench)
     }
 
     fn names(group: &Group) -> Vec<String> {

@@ -7,33 +7,36 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
-use tsmith_engine::Registry;
 
 use super::names;
-use super::spec::{CellSpec, Group};
+use super::spec::{CellSpec, Group, is_durable};
 use crate::adapter::Setup;
 use crate::error::Result;
 use crate::inputs::Prepared;
 use crate::out;
-use crate::workload::{BATCH_POINTS, CALLS_MAX, Cell, Outcome, Workload};
+use crate::program::Bench;
+use crate::workload::{BATCH_POINTS, CALLS_MAX, Cell, NextPass, Outcome, PeerCell, Workload};
 
 /// Runs one cell and prints its measurements as JSON.
 #[derive(Debug, clap::Args)]
 pub(crate) struct CellArgs {
+    /// A whole store of another project instead of parts.
     #[arg(long)]
-    storer: String,
-    #[arg(long)]
-    log: String,
-    #[arg(long)]
-    encoder: String,
-    #[arg(long, value_parser = names::order)]
-    order: String,
+    store: Option<String>,
+    #[arg(long, required_unless_present = "store")]
+    storer: Option<String>,
+    #[arg(long, required_unless_present = "store")]
+    log: Option<String>,
+    #[arg(long, required_unless_present = "store")]
+    encoder: Option<String>,
+    #[arg(long, value_parser = names::order, required_unless_present = "store")]
+    order: Option<String>,
     #[arg(long, value_parser = names::durability)]
     durability: String,
     #[arg(long, value_parser = names::workload)]
     workload: Workload,
-    #[arg(long, value_parser = names::block)]
-    block: String,
+    #[arg(long, value_parser = names::block, required_unless_present = "store")]
+    block: Option<String>,
     #[arg(long)]
     threads: usize,
     /// Points of one write.
@@ -56,32 +59,32 @@ impl CellArgs {
 
 /// Runs in the child process. It prints the number of its passes whenever it is ready for the next, and begins it when it reads
 /// a line. At the end of its input, it prints its measurements.
-pub(crate) fn run(args: &CellArgs, registry: &Registry) -> Result {
+pub(crate) fn run(args: &CellArgs, bench: &Bench) -> Result {
     let begun = Instant::now();
-    let setup = Setup {
-        storer: &args.storer,
-        log: &args.log,
-        encoder: &args.encoder,
-        order: &args.order,
-        durability: &args.durability,
-        points_per_block: args.block.parse()?,
-    };
-    let next_pass = |passes: usize| {
+    let next_pass: NextPass<'_> = &|passes: usize| {
         out::print(format_args!("{passes}\n"));
         Ok(io::stdin().read_line(&mut String::new())? > 0)
     };
-    let cell = Cell {
-        registry,
-        setup,
-        workload: args.workload,
-        threads: args.threads,
-        input: &Prepared::new(args.points.clone(), args.batch, args.calls_max()),
-        next_pass: &next_pass,
-        begun,
-        dir: args.dir.clone(),
-        engines: args.points.with_extension(format!("{}.engines", args.batch)),
+    let &CellArgs { workload, threads, .. } = args;
+    let (input, dir) = (&Prepared::new(args.points.clone(), args.batch, args.calls_max()), args.dir.clone());
+    let engines = args.points.with_extension(format!("{}.engines", args.batch));
+    let outcome = if let Some(store) = &args.store {
+        let peer = bench.find_store(store).ok_or("there is no such store")?;
+        let durable = is_durable(&args.durability);
+        PeerCell { peer, durable, workload, threads, input, next_pass, begun, dir, engines }.run()?
+    } else {
+        let setup = Setup {
+            storer: args.storer.as_deref().unwrap_or_default(),
+            log: args.log.as_deref().unwrap_or_default(),
+            encoder: args.encoder.as_deref().unwrap_or_default(),
+            order: args.order.as_deref().unwrap_or_default(),
+            durability: &args.durability,
+            points_per_block: args.block.as_deref().unwrap_or_default().parse()?,
+        };
+        let registry = &bench.registry;
+        Cell { registry, setup, workload, threads, input, next_pass, begun, dir, engines }.run()?
     };
-    out::print(serde_json::to_string(&cell.run()?)?);
+    out::print(serde_json::to_string(&outcome)?);
     Ok(())
 }
 
@@ -104,7 +107,8 @@ impl Process {
         let mut command = Command::new(program);
         command.arg("cell");
         for (flag, value) in [
-            ("--storer", cell.storer.as_str()),
+            ("--store", cell.store.as_deref().unwrap_or_default()),
+            ("--storer", &cell.storer),
             ("--log", &cell.log),
             ("--encoder", &cell.encoder),
             ("--order", &cell.order),
@@ -114,7 +118,9 @@ impl Process {
             ("--threads", &group.threads.to_string()),
             ("--batch", &group.batch.to_string()),
         ] {
-            command.arg(flag).arg(value);
+            if !value.is_empty() {
+                command.arg(flag).arg(value);
+            }
         }
         command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
         // The allocator keeps freed memory. New memory is slow, and how slow depends on what else runs on the machine.

@@ -9,7 +9,7 @@ use crate::adapter;
 use crate::workload::{BATCH_POINTS, Workload};
 
 /// One choice of parts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct CellSpec {
     pub(crate) storer: String,
     pub(crate) log: String,
@@ -22,6 +22,9 @@ pub(crate) struct CellSpec {
     /// Whether this is the reference under a second name, whose verdict should be "same".
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) alias: bool,
+    /// A whole store of another project. It has no parts of ours, so `storer`, `log`, `encoder`, `order` and `block` are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<String>,
 }
 
 impl CellSpec {
@@ -38,11 +41,16 @@ impl CellSpec {
             "order" => Some(&self.order),
             "durability" => Some(&self.durability),
             "block" => Some(&self.block),
+            "store" => Some(self.store.as_deref().unwrap_or_default()),
             _ => None,
         }
     }
 
     pub(crate) fn with(&self, axis: &str, value: &str) -> Self {
+        if axis == "store" {
+            let durability = self.durability.clone();
+            return Self { store: Some(value.into()), durability, ..Self::default() };
+        }
         let mut other = self.clone();
         *match axis {
             "storer" => &mut other.storer,
@@ -59,6 +67,9 @@ impl CellSpec {
 /// The name in tables. Default values are left out.
 impl fmt::Display for CellSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(store) = &self.store {
+            return write!(f, "{store}{}", if self.is_durable() { "" } else { " none" });
+        }
         write!(f, "{}/{}/{}", self.storer, self.log, self.encoder)?;
         if self.order != adapter::ORDERS[0].0 {
             write!(f, " {}", self.order)?;

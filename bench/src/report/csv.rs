@@ -9,10 +9,10 @@ pub(super) fn text(summary: &Summary) -> String {
     let mut out = String::from(
         "dataset,workload,threads,batch,durable,storer,log,encoder,order,durability,points_per_block,blocks,ratio,ratio_low,ratio_high,\
          noise_floor,verdict,p_value,seconds_to_decide,mvalues_per_s,cpu_s_per_mvalues,bytes_per_value,size,\
-         log_bytes_per_value,write_amplification,writes,peak_rss_mib,alias\n",
+         log_bytes_per_value,write_amplification,writes,peak_rss_mib,alias,store\n",
     );
     for (GroupSummary { group, floor, .. }, row) in summary.rows() {
-        let CellSpec { storer, log, encoder, order, durability, block, alias } = &row.spec;
+        let CellSpec { storer, log, encoder, order, durability, block, alias, store } = &row.spec;
         let number =
             |value: Option<f64>| value.map_or_else(String::new, |value| five_digits(value).to_string());
         let fields = [
@@ -45,6 +45,7 @@ pub(super) fn text(summary: &Summary) -> String {
             row.writes.map_or("", SizeVerdict::name).into(),
             number(row.peak_rss_mib),
             alias.to_string(),
+            store.clone().unwrap_or_default(),
         ];
         out += &(fields.join(",") + "\n");
     }

@@ -12,6 +12,7 @@ mod interval;
 mod overview;
 mod pareto;
 mod passes;
+mod stores;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String
     out += "<section id=\"results\" aria-label=\"Results\">\n";
     table::write(&mut out, summary);
     out += "</section>\n";
+    stores::write(&mut out, summary);
     pareto::write(&mut out, summary);
     passes::write(&mut out, summary, samples);
     out += "</main>\n<footer>\n";

@@ -1,6 +1,7 @@
 //! The result of a run of the matrix: a ratio and a verdict for each cell.
 
 mod cell;
+mod store;
 
 use std::fmt;
 use std::fs;
@@ -18,6 +19,7 @@ use crate::matrix::spec::Group;
 use crate::matrix::verdicts::Verdicts;
 use crate::stats::{Estimate, Interval, Judge, Verdict, holm};
 pub(super) use cell::{CellSummary, GroupSummary};
+pub(crate) use store::StoreLabel;
 
 /// The probability of any false alarm of `--fail-if`.
 const FAIL_ALPHA: f64 = 0.05;
@@ -54,6 +56,9 @@ pub(crate) struct About {
     pub(crate) seed: u64,
     pub(crate) threads: Vec<u16>,
     pub(crate) datasets: Vec<DatasetLines>,
+    /// Whole stores of other projects that the run compares.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) stores: Vec<StoreLabel>,
 }
 
 /// The part of a dataset that was used: complete series, but the last one may be cut.

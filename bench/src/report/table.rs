@@ -11,6 +11,12 @@ pub(super) fn text(summary: &Summary) -> String {
     for group in &summary.groups {
         write_group(&mut out, summary, group, width);
     }
+    if !summary.about.stores.is_empty() {
+        out += "\nStores of other projects:\n";
+    }
+    for store in &summary.about.stores {
+        let _ = writeln!(out, "  {store}");
+    }
     let _ = write!(
         out,
         "\n{}\n\n{} blocks. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \

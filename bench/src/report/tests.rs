@@ -55,6 +55,7 @@ pub(super) fn group() -> Group {
         durability: "group".into(),
         block: "1000".into(),
         alias: false,
+        store: None,
     };
     Group {
         dataset: "d".into(),

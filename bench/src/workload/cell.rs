@@ -249,7 +249,7 @@ impl Cell<'_> {
 }
 
 /// Replaces `to` by a copy of the directory `from`. Files that never change are linked.
-fn copy_dir(from: &Path, to: &Path) -> Result {
+pub(super) fn copy_dir(from: &Path, to: &Path) -> Result {
     if to.exists() {
         fs::remove_dir_all(to)?;
     }

@@ -7,7 +7,7 @@ use tsmith_codecs::{Column, FieldType, TimeRange, ValuesRef};
 use crate::adapter::{Store, field_key};
 use crate::error::Result;
 
-/// What an engine holds.
+/// What an engine or store holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     /// Of every key, type, time and value, in any order of keys.
@@ -24,11 +24,16 @@ impl Contents {
         let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
         for key in store.keys() {
             reader.read(field_key(&key)?, TimeRange::ALL, &mut column)?;
-            all.digest = all.digest.wrapping_add(digest_of(&key, &column));
-            all.values += column.len() as u64;
-            all.raw_bytes += raw_bytes(&column);
+            all.add(&key, &column);
         }
         Ok(all)
+    }
+
+    /// Adds the points of a key.
+    pub(super) fn add(&mut self, key: &[u8], column: &Column) {
+        self.digest = self.digest.wrapping_add(digest_of(key, column));
+        self.values += column.len() as u64;
+        self.raw_bytes += raw_bytes(column);
     }
 }
 
@@ -45,7 +50,7 @@ fn raw_bytes(column: &Column) -> u64 {
 }
 
 /// Hashes the key, the type, and every time and value.
-fn digest_of(key: &[u8], column: &Column) -> u64 {
+pub(super) fn digest_of(key: &[u8], column: &Column) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(key);
     hasher.write(column.field_type().name().as_bytes());

@@ -17,11 +17,16 @@ const DELETES: usize = 20;
 const HOUR: i64 = 3_600_000_000_000;
 
 /// The keys of each series.
-type Keys = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
+pub(super) type Keys = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
 fn keys_by_series(store: &Store) -> Result<Keys> {
+    by_series(store.keys())
+}
+
+/// Sorts keys by series.
+pub(super) fn by_series(keys: impl IntoIterator<Item = Vec<u8>>) -> Result<Keys> {
     let mut all = Keys::new();
-    for key in store.keys() {
+    for key in keys {
         let series = field_key(&key)?.series.to_vec();
         all.entry(series).or_default().push(key);
     }
@@ -41,14 +46,25 @@ pub(super) struct Query {
 impl Query {
     /// Random series, each with an hour that begins at one of its points.
     pub(super) fn random(store: &Store) -> Result<Vec<Self>> {
-        let series: Vec<Vec<Vec<u8>>> = keys_by_series(store)?.into_values().collect();
-        let (mut rng, mut reader, mut column) =
-            (Rng::named("range"), store.reader(), Column::new(FieldType::Float));
+        let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
+        Self::random_of(keys_by_series(store)?, |key| {
+            reader.read(field_key(key)?, TimeRange::ALL, &mut column)?;
+            Ok(column.times().to_vec())
+        })
+    }
+
+    /// The same, from the keys of each series and the times of a key.
+    pub(super) fn random_of(
+        keys: Keys,
+        mut times_of: impl FnMut(&[u8]) -> Result<Vec<i64>>,
+    ) -> Result<Vec<Self>> {
+        let series: Vec<Vec<Vec<u8>>> = keys.into_values().collect();
+        let mut rng = Rng::named("range");
         let mut queries = Vec::with_capacity(QUERIES);
         for _ in 0..QUERIES {
             let keys = series[rng.below(series.len() as u64) as usize].clone();
-            reader.read(field_key(&keys[0])?, TimeRange::ALL, &mut column)?;
-            let begin = column.times()[rng.below(column.len() as u64) as usize];
+            let times = times_of(&keys[0])?;
+            let begin = times[rng.below(times.len() as u64) as usize];
             queries.push(Self { keys, range: TimeRange::new(begin, begin.saturating_add(HOUR - 1)) });
         }
         Ok(queries)

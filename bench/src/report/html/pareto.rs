@@ -1,4 +1,4 @@
-//! Bytes per value against speed, for every encoder on every dataset.
+//! Bytes per value against speed, for every encoder and whole store on every dataset.
 
 use std::fmt::Write as _;
 
@@ -117,7 +117,7 @@ fn figure(group: &GroupSummary) -> Option<String> {
     Some(out)
 }
 
-/// The reference and the cells that differ from it in the encoder only.
+/// The reference, the cells that differ from it in the encoder only, and whole stores of other projects.
 fn points(group: &GroupSummary) -> Option<Vec<Point<'_>>> {
     let reference = &group.group.cells[0];
     if !group.group.workload.varies("encoder") {
@@ -125,10 +125,12 @@ fn points(group: &GroupSummary) -> Option<Vec<Point<'_>>> {
     }
     let mut points: Vec<Point<'_>> = Vec::new();
     for row in &group.rows {
-        if row.error.is_none() && row.spec.with("encoder", &reference.encoder) == *reference {
+        let name = row.spec.store.as_ref().unwrap_or(&row.spec.encoder);
+        let belongs = row.spec.store.is_some() || row.spec.with("encoder", &reference.encoder) == *reference;
+        if row.error.is_none() && belongs {
             let class = if is_reference(group, row) { "reference" } else { class(row) };
             let (bytes, speed) = (row.bytes_per_value?, row.mvalues_per_s?.mid * 1e6);
-            points.push(Point { name: &row.spec.encoder, class, bytes, speed, best: false });
+            points.push(Point { name, class, bytes, speed, best: false });
         }
     }
     let figures: Vec<(f64, f64)> = points.iter().map(|point| (point.bytes, point.speed)).collect();
