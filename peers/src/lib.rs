@@ -3,8 +3,10 @@
 //! Each part is one file and one line of [`registry`]. The files say which crate the part uses, what it promises, and
 //! which promises of our own parts it does not give.
 
+pub mod encoder;
 pub mod log;
 
+use encoder::{Alp, Pco};
 use log::{Adapted, Okaywal, RaftEngine, RaftLog};
 use tsmith_engine::Registry;
 
@@ -23,4 +25,6 @@ pub fn registry() -> Registry {
             "raft-log",
             "crate raft-log 0.4 (Databend): one fdatasync for many writers, or none",
         )
+        .encoder::<Pco>("pco", "crate pco 1: times and numbers, level 8; other types as tsm1")
+        .encoder::<Alp>("alp", "crate alp 0.0: floats by ALP or ALP-RD; times and other types as tsm1")
 }
