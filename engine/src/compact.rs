@@ -178,6 +178,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
 
     /// Carries out a plan. After a failure all files are as before.
     fn merge(&self, plan: &Plan, pace: &mut Pace<'_>) -> Result<CompactReport, Failure> {
+        let _span = tracing::debug_span!("compaction").entered();
         let (inputs, writing) = {
             let change = self.files.change();
             // The log names the files of an unfinished delete. Under a new name the points would never be

@@ -60,6 +60,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Inner<S, L, E> {
     pub(crate) fn snapshot(&self) -> Result<SnapshotReport> {
         let _one_at_a_time = self.snapshotting.lock();
+        let _span = tracing::debug_span!("snapshot").entered();
         let mut report = SnapshotReport::default();
         // The frozen store of a failed attempt comes first, with its own cut. Later writes follow in a second
         // round.
