@@ -1,11 +1,12 @@
 //! The adapter between the engine and the benchmarks.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tsmith_codecs::{Batch, Column, FieldKey, SeriesKey, TimeRange, Timestamp};
 pub(crate) use tsmith_engine::Compact;
 use tsmith_engine::driver::{Driver, KeyRead};
-use tsmith_engine::{Direction, Dirs, LineOptions, Registry, Selection};
+use tsmith_engine::{Direction, Dirs, LineOptions, Registry, Selection, WhenFull};
 
 use crate::error::Result;
 
@@ -44,6 +45,9 @@ pub(crate) fn supports(registry: &Registry, log: &str, durability: &str) -> bool
     is_known && registry.find_log(log).is_ok_and(|log| log.kind().supports(asked.options.log.durability))
 }
 
+/// How long a write waits for memory.
+const FULL_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// The parts and options of an engine, by name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup<'a> {
@@ -62,18 +66,21 @@ impl Store {
     /// Opens or creates an engine with its data and log in `dir`. It has no background work and no cache limit: the
     /// benchmark decides when it takes a snapshot.
     pub(crate) fn open(registry: &Registry, setup: Setup<'_>, dir: &Path) -> Result<Self> {
-        let mut asked = tsmith_engine::Setup::default();
-        for (flag, name) in [
-            ("storer", setup.storer),
-            ("log", setup.log),
-            ("encoder", setup.encoder),
-            ("order", setup.order),
-            ("durability", setup.durability),
-        ] {
-            asked.set(flag, name)?;
-        }
-        asked.options.points_per_block = setup.points_per_block;
-        Self::open_quietly(registry, asked, dir)
+        Self::open_quietly(registry, asked(setup)?, dir)
+    }
+
+    /// Opens or creates an engine that works in the background as in production: it takes a snapshot when its cache holds
+    /// `snapshot_bytes`, and compacts. A full cache delays writes instead of refusing them.
+    pub(crate) fn open_with_background(
+        registry: &Registry,
+        setup: Setup<'_>,
+        dir: &Path,
+        snapshot_bytes: u64,
+    ) -> Result<Self> {
+        let mut asked = asked(setup)?;
+        asked.options.snapshot_bytes = snapshot_bytes;
+        asked.options.when_full = WhenFull::Wait(FULL_WAIT_MAX);
+        Ok(Self(asked.open(registry, Dirs::under(dir))?))
     }
 
     /// The directory of the log of an engine in `dir`.
@@ -142,6 +149,22 @@ impl Store {
     pub(crate) fn close(self) -> Result {
         Ok(self.0.close()?)
     }
+}
+
+/// Parts and options of the engine.
+fn asked(setup: Setup<'_>) -> Result<tsmith_engine::Setup> {
+    let mut asked = tsmith_engine::Setup::default();
+    for (flag, name) in [
+        ("storer", setup.storer),
+        ("log", setup.log),
+        ("encoder", setup.encoder),
+        ("order", setup.order),
+        ("durability", setup.durability),
+    ] {
+        asked.set(flag, name)?;
+    }
+    asked.options.points_per_block = setup.points_per_block;
+    Ok(asked)
 }
 
 /// Series and field of a composite key.

@@ -80,6 +80,7 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     if args.list {
         return Ok(());
     }
+    plan.check_paces()?;
     if args.self_check {
         return self_check::run(args);
     }

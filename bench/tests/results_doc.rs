@@ -18,7 +18,7 @@ fn small_run() -> TempDir {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
     let lines: String = (0..50).map(|at| format!("m f={at} {at}\n")).collect();
     fs::write(dir.path().join("a.lp"), lines).expect("writes");
-    let args = ["matrix", "--smoke", "--dataset", "a.lp", "--workload", "scan,ingest"];
+    let args = ["matrix", "--smoke", "--dataset", "a.lp", "--workload", "scan,ingest,latency"];
     let run = Command::new(env!("CARGO_BIN_EXE_tsmith-bench")).current_dir(dir.path()).args(args).output();
     let run = run.expect("starts");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));

@@ -123,45 +123,107 @@ impl Prepared {
     }
 
     pub(crate) fn batches(&self) -> Result<Vec<Batch<'_>>> {
-        let named = |error| format!("{}: {error}", self.path.display());
+        self.points()?.batches(self.per, self.batches_max)
+    }
+
+    /// Exactly `batches_max` batches. If the dataset is shorter, it is repeated with later times.
+    pub(crate) fn rounds(&self) -> Result<Vec<Batch<'_>>> {
+        self.points()?.rounds(self.per, self.batches_max)
+    }
+
+    fn points(&self) -> Result<&Points> {
         if self.points.get().is_none() {
-            let _ = self.points.set(Points::read(&self.path).map_err(named)?);
+            let _ = self.points.set(Points::read(&self.path)?);
         }
-        let points = self.points.get().expect("just set");
-        Ok(points.batches(self.per, self.batches_max).map_err(named)?)
+        Ok(self.points.get().expect("just set"))
     }
 }
 
 /// The bytes of such a file.
 #[derive(Debug)]
-pub(crate) struct Points(Vec<u8>);
+pub(crate) struct Points {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
 
 impl Points {
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        Ok(Self(fs::read(path)?))
+        let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self { path: path.into(), bytes })
     }
 
     /// Batches of `per` points, made as the parser of line protocol makes them. At most `batches_max`.
     pub(crate) fn batches(&self, per: usize, batches_max: usize) -> Result<Vec<Batch<'_>>> {
-        let (batches, _) = self.parse(per, batches_max).ok_or("the prepared dataset is incomplete")?;
-        if batches.is_empty() { Err("the dataset has no point".into()) } else { Ok(batches) }
+        let parsed = Parsed::new(&self.bytes).ok_or_else(|| self.incomplete())?;
+        let mut batches = Batches::new(per, batches_max);
+        parsed.round(0, &mut batches).ok_or_else(|| self.incomplete())?;
+        self.finish(batches)
     }
 
-    fn parse(&self, per: usize, batches_max: usize) -> Option<(Vec<Batch<'_>>, &[u8])> {
-        let mut rest = self.0.strip_prefix(MAGIC)?;
+    /// Exactly `count` batches of `per` points. If the dataset is shorter, it is repeated with later times.
+    pub(crate) fn rounds(&self, per: usize, count: usize) -> Result<Vec<Batch<'_>>> {
+        let parsed = Parsed::new(&self.bytes).filter(|parsed| parsed.points > 0);
+        let parsed = parsed.ok_or_else(|| self.incomplete())?;
+        let (mut batches, mut offset) = (Batches::new(per, count), 0i64);
+        loop {
+            let (first, last) = parsed.round(offset, &mut batches).ok_or_else(|| self.incomplete())?;
+            if batches.is_full() {
+                return self.finish(batches);
+            }
+            // A typical step behind the last time.
+            let span =
+                last.checked_sub(first).and_then(|span| span.checked_add(span / parsed.points as i64 + 1));
+            let end = span.and_then(|span| offset.checked_add(span).zip(last.checked_add(span)));
+            let Some((next, _)) = end else {
+                let what = "has too long a time range to be repeated as often as the rate needs. Give a lower --rate";
+                return Err(format!("{}: {what}", self.path.display()).into());
+            };
+            offset = next;
+        }
+    }
+
+    fn finish<'a>(&self, batches: Batches<'a>) -> Result<Vec<Batch<'a>>> {
+        let done = batches.finish();
+        if done.is_empty() {
+            return Err(format!("{}: has no point", self.path.display()).into());
+        }
+        Ok(done)
+    }
+
+    fn incomplete(&self) -> String {
+        format!("{}: the prepared dataset is incomplete. Start the run again", self.path.display())
+    }
+}
+
+/// The parts of a file.
+struct Parsed<'a> {
+    points: u64,
+    series: Vec<&'a [u8]>,
+    shapes: Vec<Vec<(FieldType, &'a [u8])>>,
+    /// All points.
+    body: &'a [u8],
+}
+
+impl<'a> Parsed<'a> {
+    fn new(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(MAGIC)?;
         let points = take_u64(&mut rest)?;
-        let series: Vec<&[u8]> =
-            (0..take_u64(&mut rest)?).map(|_| take_text(&mut rest)).collect::<Option<_>>()?;
-        let shapes: Vec<Vec<(FieldType, &[u8])>> =
-            (0..take_u64(&mut rest)?).map(|_| take_shape(&mut rest)).collect::<Option<_>>()?;
-        let (mut batches, mut builder) = (Vec::new(), BatchBuilder::new());
-        for _ in 0..points {
-            if batches.len() == batches_max {
+        let series = (0..take_u64(&mut rest)?).map(|_| take_text(&mut rest)).collect::<Option<_>>()?;
+        let shapes = (0..take_u64(&mut rest)?).map(|_| take_shape(&mut rest)).collect::<Option<_>>()?;
+        Some(Self { points, series, shapes, body: rest })
+    }
+
+    /// Adds the points, `offset` later, until there are enough batches. Returns their first and last time, or `None` if the
+    /// file is incomplete.
+    fn round(&self, offset: i64, to: &mut Batches<'a>) -> Option<(i64, i64)> {
+        let (mut rest, mut times) = (self.body, (i64::MAX, i64::MIN));
+        for _ in 0..self.points {
+            if to.is_full() {
                 break;
             }
-            builder.begin((*series.get(take_u32(&mut rest)? as usize)?).into());
-            let shape = shapes.get(take_u32(&mut rest)? as usize)?;
-            let time = take_u64(&mut rest)?.cast_signed();
+            to.builder.begin((*self.series.get(take_u32(&mut rest)? as usize)?).into());
+            let shape = self.shapes.get(take_u32(&mut rest)? as usize)?;
+            let time = take_u64(&mut rest)?.cast_signed() + offset;
             for (field_type, name) in shape {
                 let value = match field_type {
                     FieldType::Float => Value::Float(f64::from_bits(take_u64(&mut rest)?)),
@@ -170,17 +232,44 @@ impl Points {
                     FieldType::Boolean => Value::Boolean(take::<1>(&mut rest)?[0] != 0),
                     FieldType::String => Value::String(take_text(&mut rest)?),
                 };
-                builder.field((*name).into(), value).ok()?;
+                to.builder.field((*name).into(), value).ok()?;
             }
-            builder.commit(time);
-            if builder.point_count() == per {
-                batches.push(std::mem::take(&mut builder).finish());
-            }
+            to.commit(time);
+            times = (times.0.min(time), times.1.max(time));
         }
-        if builder.point_count() > 0 {
-            batches.push(builder.finish());
+        Some(times)
+    }
+}
+
+/// Batches under construction.
+struct Batches<'a> {
+    per: usize,
+    max: usize,
+    done: Vec<Batch<'a>>,
+    builder: BatchBuilder<'a>,
+}
+
+impl<'a> Batches<'a> {
+    fn new(per: usize, max: usize) -> Self {
+        Self { per, max, done: Vec::new(), builder: BatchBuilder::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.done.len() == self.max
+    }
+
+    fn commit(&mut self, time: i64) {
+        self.builder.commit(time);
+        if self.builder.point_count() == self.per {
+            self.done.push(std::mem::take(&mut self.builder).finish());
         }
-        Some((batches, rest))
+    }
+
+    fn finish(mut self) -> Vec<Batch<'a>> {
+        if self.builder.point_count() > 0 {
+            self.done.push(self.builder.finish());
+        }
+        self.done
     }
 }
 
@@ -243,6 +332,31 @@ mod tests {
         assert_eq!((key.series, key.field), (&b"m,h=a"[..], &b"s"[..]));
         assert_eq!(column.times(), [2]);
         assert_eq!(points.batches(2, 1).expect("one").len(), 1);
-        assert!(Points(points.0[..points.0.len() - 1].to_vec()).batches(2, usize::MAX).is_err(), "cut");
+        let cut = Points { bytes: points.bytes[..points.bytes.len() - 1].to_vec(), path: path.clone() };
+        let error = cut.batches(2, usize::MAX).expect_err("cut").to_string();
+        assert!(error.starts_with(&format!("{}: ", path.display())), "{error}");
+    }
+
+    #[test]
+    fn a_short_dataset_is_repeated_with_later_times() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x.points");
+        let made = |times: [i64; 3]| {
+            let mut writer = PointWriter::default();
+            for time in times {
+                writer.point(b"m", time, &[(b"f", Value::Boolean(true))]);
+            }
+            writer.write_to(&path).expect("writes");
+            Points::read(&path).expect("reads")
+        };
+        let points = made([10, 20, 30]);
+        let batches = points.rounds(2, 4).expect("short");
+        let times = batches.iter().flat_map(|batch| {
+            batch.columns().flat_map(|(_, column)| column.times().to_vec()).collect::<Vec<_>>()
+        });
+        // The span is 20, and a step of 20 / 3 + 1 follows.
+        assert_eq!(times.collect::<Vec<_>>(), [10, 20, 30, 37, 47, 57, 64, 74]);
+        let error = made([0, 1, i64::MAX / 3]).rounds(2, 99).expect_err("no more times").to_string();
+        assert!(error.contains("lower --rate"), "{error}");
     }
 }

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use super::filter::Filter;
 use super::names::{self, Dataset};
-use crate::workload::Workload;
+use crate::workload::{Pace, Workload};
 use tsmith_engine::Parts;
 
 /// Lines of a dataset in a smoke run.
 const SMOKE_LINES: usize = 500;
+
+/// How long each process of the workload `latency` measures.
+const PACE_MILLISECONDS: u64 = 4000;
+const SMOKE_PACE_MILLISECONDS: u64 = 400;
 
 /// Compares the parts of the engine on real data, each in its own processes, with a reference.
 ///
@@ -50,15 +54,18 @@ pub(crate) struct Args {
     /// Generated datasets with these numbers of series, such as 1k,100k,1M, and about a million points each.
     #[arg(long, value_delimiter = ',', value_parser = names::count)]
     pub(super) series: Vec<usize>,
-    /// Workloads to time [default: all].
+    /// Workloads to time [default: all but latency].
     #[arg(long, value_delimiter = ',', value_parser = names::workload)]
     pub(super) workload: Vec<Workload>,
     /// Numbers of threads that write or scan.
     #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(super) threads: Vec<u16>,
-    /// Numbers of points of one write. Below 5000, a run makes at most 1000 writes.
-    #[arg(long, value_delimiter = ',', default_value = "5000", value_parser = names::count)]
+    /// Numbers of points of one write; below 5000, at most 1000 writes [default: 5000, for latency 100].
+    #[arg(long, value_delimiter = ',', value_parser = names::count)]
     pub(super) batch: Vec<usize>,
+    /// Points that the workload latency writes in a second, in all threads together.
+    #[arg(long, value_delimiter = ',', default_value = "50k", value_parser = names::count)]
+    pub(super) rate: Vec<usize>,
     /// Run every combination of all axes.
     #[arg(long)]
     pub(super) full: bool,
@@ -121,6 +128,11 @@ impl Args {
     /// Number of lines used of each dataset; 0 is all.
     pub(super) fn lines(&self) -> usize {
         if self.smoke { SMOKE_LINES } else { self.lines }
+    }
+
+    pub(super) fn pace(&self, points_per_s: usize) -> Pace {
+        let milliseconds = if self.smoke { SMOKE_PACE_MILLISECONDS } else { PACE_MILLISECONDS };
+        Pace { points_per_s, milliseconds }
     }
 }
 

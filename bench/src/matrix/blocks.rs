@@ -31,13 +31,16 @@ pub(super) fn run(
 ) -> Result<Vec<Sample>, Failure> {
     let samples = results.earlier().to_vec();
     let first = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
+    let passes = |group: &Group| {
+        if args.smoke || group.pace.is_some() { 1 } else { PASSES_MIN as usize }
+    };
     let mut blocks = Blocks {
         args,
         plan,
         stop,
         scratch: results.scratch().join("cell"),
         results,
-        passes: vec![if args.smoke { 1 } else { PASSES_MIN as usize }; plan.groups.len()],
+        passes: plan.groups.iter().map(passes).collect(),
         next: first,
         // The run before looked once more at its end.
         looks: samples.iter().map(|sample| sample.looks + 1).max().unwrap_or(0),
@@ -125,7 +128,7 @@ impl Blocks<'_> {
     fn run_block(&mut self, cells: &[Vec<usize>]) -> Result<bool, Failure> {
         let block = self.next;
         let mut rng = Rng::new(self.args.seed ^ fnv1a(&block.to_le_bytes()));
-        let groups = in_random_order(cells, &mut rng);
+        let groups = in_random_order(&self.plan.groups, cells, &mut rng);
         let (mut done, count) = (0, groups.iter().map(Vec::len).sum());
         for turns in groups {
             let group = &self.plan.groups[turns[0].0];
@@ -167,12 +170,13 @@ impl Blocks<'_> {
     }
 }
 
-/// The turns of a block, by group: groups and cells in random order. The reference of a group with cells runs twice, whether
-/// `cells` has it or not.
-fn in_random_order(cells: &[Vec<usize>], rng: &mut Rng) -> Vec<Vec<Turn>> {
+/// The turns of a block, by group: groups and cells in random order. The reference of a group with cells runs whether `cells`
+/// has it or not, and twice if others are compared with it.
+fn in_random_order(groups: &[Group], cells: &[Vec<usize>], rng: &mut Rng) -> Vec<Vec<Turn>> {
     let of_group = |(group, cells): (usize, &Vec<usize>)| {
         let cells = cells.iter().filter(|cell| **cell != 0).map(|&cell| (group, cell, false));
-        cells.chain([(group, 0, false), (group, 0, true)]).collect()
+        let again = groups[group].workload.is_compared().then_some((group, 0, true));
+        cells.chain([(group, 0, false)]).chain(again).collect()
     };
     let some = cells.iter().enumerate().filter(|(_, cells)| !cells.is_empty());
     let mut groups: Vec<Vec<Turn>> = some.map(of_group).collect();

@@ -12,7 +12,7 @@ use crate::inputs::Rng;
 use crate::out;
 use crate::report::summary::DatasetLines;
 use crate::stats::PASSES_MIN;
-use crate::workload::Workload;
+use crate::workload::{Pace, Workload};
 
 /// The least cost of a cell on a small dataset, as a share of its cost on the largest.
 const COST_SHARE_MIN: f64 = 0.1;
@@ -22,6 +22,9 @@ const RESERVE: f64 = 1.2;
 
 /// The time that the first block may take, compared with the estimate. It is not cut short.
 const FIRST_BLOCK_RESERVE: f64 = 1.5;
+
+/// What a process of the workload `latency` takes before and after its work: reading the points and checking them.
+const OPEN_LOOP_SETUP_SECONDS: f64 = 1.0;
 
 /// The time of a run, from its first action to its report.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +62,16 @@ impl Budget {
         datasets: &[DatasetLines],
         scratch: &Path,
     ) -> Result<(), Failure> {
+        let open_loops = open_loops_seconds(plan);
+        if open_loops > 0.0 {
+            out::note(format_args!(
+                "The cells of the workload latency take about {open_loops:.0} s in a block."
+            ));
+        }
         let Some(time) = self.time else {
+            if plan.groups[0].pace.is_some() {
+                return Ok(());
+            }
             // Only loads the program and one dataset.
             let _ = run_alone(&plan.groups[0], 1, scratch);
             return Ok(());
@@ -90,6 +102,13 @@ fn run_alone(group: &Group, passes: usize, scratch: &Path) -> together::Done {
     together::run(group, &[&group.cells[0]], passes, scratch, (&mut rng, &never)).remove(0)
 }
 
+/// The estimated time of the workload `latency` in a block. Each process of it lasts a known time.
+fn open_loops_seconds(plan: &Plan) -> f64 {
+    let paced = plan.groups.iter().filter_map(|group| Some((group.pace?, group.cells.len())));
+    let seconds = |(pace, cells): (Pace, usize)| (pace.seconds() + OPEN_LOOP_SETUP_SECONDS) * cells as f64;
+    paced.map(seconds).sum()
+}
+
 /// The estimated time of a block, in which each cell runs once and each reference twice.
 fn block_seconds(plan: &Plan, datasets: &[DatasetLines], scratch: &Path) -> f64 {
     let lines = |name: &str| {
@@ -97,8 +116,8 @@ fn block_seconds(plan: &Plan, datasets: &[DatasetLines], scratch: &Path) -> f64 
             datasets.iter().find(|dataset| dataset.name == name).map_or(1, |dataset| dataset.lines_used);
         used.max(1) as f64
     };
-    let mut total = 0.0;
-    for workload in Workload::ALL {
+    let mut total = open_loops_seconds(plan);
+    for workload in Workload::ALL.into_iter().filter(|workload| workload.is_compared()) {
         let groups = || plan.groups.iter().filter(|group| group.workload == workload);
         let Some(largest) = groups().max_by(|a, b| lines(&a.dataset).total_cmp(&lines(&b.dataset))) else {
             continue;

@@ -45,7 +45,8 @@ pub(super) fn text(plan: &Plan, bench: &Bench) -> String {
     for group in &plan.groups {
         let _ = writeln!(out, "{group}");
         for cell in &group.cells {
-            let twice = if *cell == group.cells[0] { " (reference, twice)" } else { "" };
+            let is_reference = *cell == group.cells[0] && group.workload.is_compared();
+            let twice = if is_reference { " (reference, twice)" } else { "" };
             let _ = writeln!(out, "  {cell}{twice}");
         }
     }

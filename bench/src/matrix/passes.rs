@@ -13,7 +13,8 @@ const BLOCKS_AFTER_FIRST: f64 = BLOCKS_MIN as f64;
 const TIMED_SHARE_MIN: f64 = 0.7;
 
 /// Estimates the passes from the first block. Where time is left for them, processes make more passes until enough of their
-/// time is timed work; where it is not, they make fewer. Reference and cells of a group make the same number.
+/// time is timed work; where it is not, they make fewer. Reference and cells of a group make the same number. An open loop has
+/// one pass.
 pub(super) fn passes_of_groups(
     groups: &[Group],
     samples: &[Sample],
@@ -32,7 +33,9 @@ pub(super) fn passes_of_groups(
         let pairs: Vec<f64> = alike.flat_map(|other| times.pairs(other)).collect();
         passes_per_process(&costs, &processes, &pairs)
     };
-    let mut passes: Vec<u32> = groups.iter().enumerate().map(|(at, group)| of_group(at, group)).collect();
+    let repeats = |at: usize| groups[at].workload.is_compared();
+    let choose = |(at, group): (usize, &Group)| if repeats(at) { of_group(at, group) } else { 1 };
+    let mut passes: Vec<u32> = groups.iter().enumerate().map(choose).collect();
 
     let block_seconds = |passes: &[u32]| -> f64 {
         first.iter().map(|sample| process_seconds(sample, samples, passes[sample.group])).sum()
@@ -41,11 +44,11 @@ pub(super) fn passes_of_groups(
         |passes: &[u32]| seconds_left.is_none_or(|left| block_seconds(passes) * BLOCKS_AFTER_FIRST <= left);
     while !fits(&passes) && passes.iter().any(|&passes| passes > PASSES_MIN) {
         for passes in &mut passes {
-            *passes = (*passes - 1).max(PASSES_MIN);
+            *passes = (*passes - 1).max(PASSES_MIN.min(*passes));
         }
     }
     for more in PASSES_MIN..=PASSES_MAX {
-        for at in 0..groups.len() {
+        for at in (0..groups.len()).filter(|at| repeats(*at)) {
             let before = passes[at];
             if before < more && timed_share(outcomes(&first, at), before) < TIMED_SHARE_MIN {
                 passes[at] = more;

@@ -19,7 +19,10 @@ use crate::failure::Failure;
 use crate::inputs::{fnv1a, generate, prepare};
 use crate::program::Bench;
 use crate::report::summary::DatasetLines;
-use crate::workload::{BATCH_POINTS, Workload};
+use crate::workload::{Pace, Workload};
+
+/// Fewest calls of a process of the workload `latency`.
+const CALLS_MIN: usize = 20;
 
 /// All cells of a run.
 #[derive(Debug)]
@@ -61,7 +64,9 @@ impl Plan {
             args.dataset.iter().cloned().chain(args.series.iter().map(|series| Dataset::generated(*series)));
         let given: Vec<Dataset> = given.collect();
         let datasets = if given.is_empty() { Dataset::bundled() } else { names::distinct(&given) };
-        let workloads = if args.workload.is_empty() { Workload::ALL.to_vec() } else { args.workload.clone() };
+        let default = || Workload::ALL.into_iter().filter(|workload| workload.is_compared()).collect();
+        let workloads: Vec<Workload> =
+            if args.workload.is_empty() { default() } else { args.workload.clone() };
         let first = args
             .durability
             .iter()
@@ -96,16 +101,22 @@ impl Plan {
                 {
                     continue;
                 }
-                let mut cells =
-                    if args.full { product(&axes, &reference) } else { star(&axes, &reference, is_named) };
+                let mut cells = if args.full {
+                    product(&axes, &reference)
+                } else {
+                    star(&axes, &reference, |axis| {
+                        !is_named && (workload.is_compared() || axis == "durability")
+                    })
+                };
                 cells.extend(stores);
-                for (threads, batch) in sizes(args, workload) {
+                for (threads, batch, pace) in sizes(args, workload) {
                     let mut group = Group {
                         dataset: dataset.name.clone(),
                         points: PathBuf::new(),
                         workload,
                         threads,
                         batch,
+                        pace,
                         durable: true,
                         cells: Vec::new(),
                     };
@@ -135,7 +146,8 @@ impl Plan {
         {
             return;
         }
-        let alias = self.alias.then(|| CellSpec { alias: true, ..reference.clone() });
+        let alias = (self.alias && group.workload.is_compared())
+            .then(|| CellSpec { alias: true, ..reference.clone() });
         let cells = cells.iter().map(|cell| confirmed(cell.clone(), registry)).chain(alias);
         let others = cells.filter(|cell| {
             cell.is_durable() == group.durable
@@ -211,6 +223,17 @@ impl Plan {
         self.groups.iter().flat_map(|group| &group.cells).any(|cell| cell.store.as_deref() == Some(name))
     }
 
+    /// Refuses an open loop with so few calls that its percentiles mean nothing.
+    pub(super) fn check_paces(&self) -> Result<(), Failure> {
+        let too_few = |group: &&Group| group.pace.is_some_and(|pace| pace.calls(group.batch) < CALLS_MIN);
+        let Some(group) = self.groups.iter().find(too_few) else { return Ok(()) };
+        let calls = group.pace.map_or(0, |pace| pace.calls(group.batch));
+        Err(Failure::Usage(format!(
+            "{group}: a process would make {calls} writes, and percentiles need at least {CALLS_MIN}. Give a higher --rate or \
+             a smaller --batch"
+        )))
+    }
+
     pub(super) fn cell_count(&self) -> usize {
         self.groups.iter().map(|group| group.cells.len()).sum()
     }
@@ -233,7 +256,7 @@ fn keeps_records(cell: &CellSpec, registry: &Registry) -> bool {
 fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     match workload {
         _ if cell.store.is_some() => workload.varies("store"),
-        Workload::Ingest => true,
+        Workload::Ingest | Workload::Latency => true,
         Workload::Snapshot | Workload::Compact | Workload::Scan | Workload::Range | Workload::Delete => {
             registry.find_storer(&cell.storer).is_ok_and(StorerEntry::keeps_values)
         }
@@ -241,28 +264,37 @@ fn fits(workload: Workload, cell: &CellSpec, registry: &Registry) -> bool {
     }
 }
 
-/// The numbers of threads, and of points of a write, with which a workload runs.
-fn sizes(args: &Args, workload: Workload) -> Vec<(usize, usize)> {
+/// The numbers of threads, and of points of a write, with which a workload runs, and the rates of an open loop.
+fn sizes(args: &Args, workload: Workload) -> Vec<(usize, usize, Option<Pace>)> {
     let threads = if workload.is_threaded() { &args.threads[..] } else { &[1] };
-    let batches = if workload.takes_batches() { &args.batch[..] } else { &[BATCH_POINTS] };
+    let usual = [workload.batch_points()];
+    let batches = if workload.takes_batches() && !args.batch.is_empty() { &args.batch[..] } else { &usual };
+    let paces: Vec<Option<Pace>> = if workload == Workload::Latency {
+        args.rate.iter().map(|&rate| Some(args.pace(rate))).collect()
+    } else {
+        vec![None]
+    };
     let mut out = Vec::new();
     for &threads in threads {
         for &batch in batches {
-            if !out.contains(&(threads.into(), batch)) {
-                out.push((threads.into(), batch));
+            for &pace in &paces {
+                if !out.contains(&(threads.into(), batch, pace)) {
+                    out.push((threads.into(), batch, pace));
+                }
             }
         }
     }
     out
 }
 
-/// The reference, and its variants with one part exchanged. If axes are named, only these vary.
-fn star(axes: &[&Axis<'_>], reference: &CellSpec, is_named: bool) -> Vec<CellSpec> {
+/// The reference, and its variants with one part exchanged: the values that flags name, and the default values of the axes that
+/// `uses_default` chooses.
+fn star(axes: &[&Axis<'_>], reference: &CellSpec, uses_default: impl Fn(&str) -> bool) -> Vec<CellSpec> {
     let mut cells = vec![reference.clone()];
     for axis in axes {
         if !axis.given.is_empty() {
             cells.extend(axis.given.iter().map(|value| reference.with(axis.name, value)));
-        } else if !is_named {
+        } else if uses_default(axis.name) {
             cells.extend(axis.default.iter().map(|value| reference.with(axis.name, value)));
         }
     }
@@ -371,6 +403,24 @@ mod tests {
         let [few, many] = ["telegraf_1000", "telegraf_1000000"];
         assert_eq!(titles, [(few, true), (few, false), (many, true), (many, false)]);
         assert_eq!(names(&plan.groups[1]), ["ring/file/tsm1 none", "ring/file/tsm1 interval:10ms"]);
+    }
+
+    #[test]
+    fn latency_runs_only_if_it_is_named() {
+        assert!(plan("").groups.iter().all(|group| group.pace.is_none()));
+        let default = plan("--workload latency --dataset nyc_weather --alias");
+        assert_eq!(default.groups.len(), 2);
+        assert_eq!(names(&default.groups[0]), ["ring/file/tsm1", "ring/file/tsm1 each"]);
+        assert_eq!(names(&default.groups[1]), ["ring/file/tsm1 none"]);
+        assert_eq!(default.groups[0].batch, 100);
+        default.check_paces().expect("many calls");
+        let flags =
+            "--workload latency --dataset nyc_weather --log native --rate 1k,20k --threads 1,2 --batch 1,50";
+        let named = plan(flags);
+        assert_eq!(named.groups.len(), 8);
+        assert!(named.groups.iter().all(|group| names(group) == ["ring/file/tsm1", "ring/native/tsm1"]));
+        let error = plan("--workload latency --rate 1k --batch 1000").check_paces().expect_err("five calls");
+        assert!(error.to_string().contains("higher --rate"), "{error}");
     }
 
     #[test]

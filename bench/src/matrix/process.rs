@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::inputs::Prepared;
 use crate::out;
 use crate::program::Bench;
-use crate::workload::{BATCH_POINTS, CALLS_MAX, Cell, NextPass, Outcome, PeerCell, Workload};
+use crate::workload::{BATCH_POINTS, CALLS_MAX, Cell, NextPass, Outcome, Pace, PeerCell, Workload};
 
 /// Runs one cell and prints its measurements as JSON.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,12 @@ pub(crate) struct CellArgs {
     /// Points of one write.
     #[arg(long)]
     batch: usize,
+    /// Points a second of an open loop.
+    #[arg(long, requires = "milliseconds")]
+    rate: Option<usize>,
+    /// How long an open loop measures.
+    #[arg(long)]
+    milliseconds: Option<u64>,
     /// A prepared dataset.
     #[arg(long)]
     points: PathBuf,
@@ -51,8 +57,16 @@ pub(crate) struct CellArgs {
 }
 
 impl CellArgs {
+    fn pace(&self) -> Option<Pace> {
+        let (points_per_s, milliseconds) = self.rate.zip(self.milliseconds)?;
+        Some(Pace { points_per_s, milliseconds })
+    }
+
     /// A dataset of few points a call would take too long.
     fn calls_max(&self) -> usize {
+        if let Some(pace) = self.pace() {
+            return pace.calls(self.batch);
+        }
         if self.batch < BATCH_POINTS { CALLS_MAX } else { usize::MAX }
     }
 }
@@ -82,7 +96,8 @@ pub(crate) fn run(args: &CellArgs, bench: &Bench) -> Result {
             points_per_block: args.block.as_deref().unwrap_or_default().parse()?,
         };
         let registry = &bench.registry;
-        Cell { registry, setup, workload, threads, input, next_pass, begun, dir, engines }.run()?
+        let pace = args.pace();
+        Cell { registry, setup, workload, threads, pace, input, next_pass, begun, dir, engines }.run()?
     };
     out::print(serde_json::to_string(&outcome)?);
     Ok(())
@@ -121,6 +136,10 @@ impl Process {
             if !value.is_empty() {
                 command.arg(flag).arg(value);
             }
+        }
+        if let Some(pace) = group.pace {
+            command.arg("--rate").arg(pace.points_per_s.to_string());
+            command.arg("--milliseconds").arg(pace.milliseconds.to_string());
         }
         command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
         // The allocator keeps freed memory. New memory is slow, and how slow depends on what else runs on the machine.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::spec::{CellSpec, Group};
-use crate::workload::{Outcome, Workload};
+use crate::workload::{Outcome, Pace, Workload};
 
 /// Group, cell, and whether it is the reference's second run.
 pub(crate) type Turn = (usize, usize, bool);
@@ -27,6 +27,8 @@ pub(crate) struct Sample {
     workload: Workload,
     threads: usize,
     batch: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pace: Option<Pace>,
     #[serde(flatten)]
     spec: CellSpec,
     #[serde(flatten)]
@@ -59,6 +61,7 @@ impl Sample {
             workload: of.workload,
             threads: of.threads,
             batch: of.batch,
+            pace: of.pace,
             spec: of.cells[cell].clone(),
             outcome,
             error,

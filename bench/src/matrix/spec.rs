@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter;
-use crate::workload::{BATCH_POINTS, Workload};
+use crate::workload::{Pace, Workload};
 
 /// One choice of parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -103,6 +103,9 @@ pub(crate) struct Group {
     pub(crate) threads: usize,
     /// Points of one write.
     pub(crate) batch: usize,
+    /// Of an open loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pace: Option<Pace>,
     pub(crate) durable: bool,
     pub(crate) cells: Vec<CellSpec>,
 }
@@ -117,7 +120,8 @@ impl Group {
     pub(crate) fn holds_same_as(&self, other: &Self) -> bool {
         let deletes = |group: &Self| group.workload == Workload::Delete;
         // Small batches hold only a part of the dataset.
-        self.dataset == other.dataset && self.batch == other.batch && deletes(self) == deletes(other)
+        let same = self.dataset == other.dataset && self.batch == other.batch && self.pace == other.pace;
+        same && deletes(self) == deletes(other)
     }
 }
 
@@ -127,7 +131,11 @@ impl fmt::Display for Group {
         if self.threads > 1 {
             write!(f, ", {} threads", self.threads)?;
         }
-        if self.workload.takes_batches() && self.batch != BATCH_POINTS {
+        if let Some(pace) = self.pace {
+            write!(f, ", {} points/s", grouped(pace.points_per_s))?;
+        }
+        let is_usual = self.batch == self.workload.batch_points() && self.pace.is_none();
+        if self.workload.takes_batches() && !is_usual {
             let unit = if self.batch == 1 { "point" } else { "points" };
             write!(f, ", {} {unit} a call", self.batch)?;
         }
@@ -137,4 +145,17 @@ impl fmt::Display for Group {
         }
         Ok(())
     }
+}
+
+/// Formats 336776 as `336,776`.
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }

@@ -25,8 +25,12 @@ const PROCESS_BYTES_PER_POINT_BYTE: u64 = 16;
 /// What a process measured, and the time it took in all, in seconds.
 pub(super) type Done = (Result<Outcome, String>, f64);
 
-/// How many processes of a group may run side by side: so many that they use at most half of the free memory.
+/// How many processes of a group may run side by side: so many that they use at most half of the free memory. An engine of an
+/// open loop works in the background also while its process waits, so it runs alone.
 pub(super) fn processes_at_a_time(group: &Group) -> usize {
+    if group.pace.is_some() {
+        return 1;
+    }
     let points = fs::metadata(&group.points).map_or(0, |meta| meta.len());
     let each = PROCESS_BYTES + points * PROCESS_BYTES_PER_POINT_BYTE;
     let mut system = System::new();

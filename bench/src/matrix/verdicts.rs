@@ -21,7 +21,8 @@ pub(crate) struct Verdicts {
 impl Verdicts {
     pub(crate) fn of(groups: &[Group], samples: &[Sample]) -> Self {
         let cells = |(group, of): (usize, &Group)| {
-            (1..of.cells.len()).map(move |cell| (group, cell)).collect::<Vec<_>>()
+            let count = if of.workload.is_compared() { of.cells.len() } else { 1 };
+            (1..count).map(move |cell| (group, cell)).collect::<Vec<_>>()
         };
         let compared: Vec<(usize, usize)> = groups.iter().enumerate().flat_map(cells).collect();
         let mut judge = Judge::new(compared.len());

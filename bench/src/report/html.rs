@@ -9,6 +9,7 @@ mod axis;
 mod browser;
 mod headline;
 mod interval;
+mod latency;
 mod overview;
 mod pareto;
 mod passes;
@@ -16,7 +17,7 @@ mod stores;
 mod table;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(super) mod text;
 
 use std::fmt::Write as _;
 
@@ -30,9 +31,16 @@ use text::escape;
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
-const NAVIGATION: &str = "<nav aria-label=\"Sections\"><a href=\"#results\">Results</a> \
-    <a href=\"#pareto\">Encoders</a> <a href=\"#passes\">Every pass</a> <a href=\"#how\">How to read this page</a> \
-    <a href=\"#environment\">Environment</a> <a href=\"#data\">Data</a></nav>\n";
+/// Sections, each with its name in the navigation.
+const SECTIONS: [(&str, &str); 7] = [
+    ("results", "Results"),
+    ("latency", "Latency"),
+    ("pareto", "Encoders"),
+    ("passes", "Every pass"),
+    ("how", "How to read this page"),
+    ("environment", "Environment"),
+    ("data", "Data"),
+];
 
 /// Returns the page. `run` is the content of `run.json`, `samples` are all runs of all cells.
 pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String {
@@ -47,23 +55,39 @@ pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String
         interval::MARKERS
     );
     headline::write(&mut out, summary);
-    out += NAVIGATION;
-    out += "</header>\n<main>\n";
+    let (main, end) = (main(summary, samples), about::all(summary, run, samples));
+    write_navigation(&mut out, &[&main, &end]);
+    let _ = write!(
+        out,
+        "</header>\n<main>\n{main}</main>\n<footer>\n{end}</footer>\n<dialog aria-label=\"One cell\"><form method=\"dialog\">\
+         <button>Close</button></form><div></div></dialog>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+    );
+    out
+}
+
+/// Links to the sections that the page has.
+fn write_navigation(out: &mut String, parts: &[&str]) {
+    *out += "<nav aria-label=\"Sections\">";
+    for (id, name) in SECTIONS {
+        if parts.iter().any(|part| part.contains(&format!("id=\"{id}\""))) {
+            let _ = write!(out, "<a href=\"#{id}\">{name}</a> ");
+        }
+    }
+    *out += "</nav>\n";
+}
+
+/// The results.
+fn main(summary: &Summary, samples: &[Sample]) -> String {
+    let mut out = String::new();
     overview::write(&mut out, summary);
     write_controls(&mut out, summary);
     out += "<section id=\"results\" aria-label=\"Results\">\n";
     table::write(&mut out, summary);
     out += "</section>\n";
+    latency::write(&mut out, summary);
     stores::write(&mut out, summary);
     pareto::write(&mut out, summary);
     passes::write(&mut out, summary, samples);
-    out += "</main>\n<footer>\n";
-    about::write(&mut out, summary, run, samples);
-    let _ = write!(
-        out,
-        "</footer>\n<dialog aria-label=\"One cell\"><form method=\"dialog\"><button>Close</button></form>\
-         <div></div></dialog>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
-    );
     out
 }
 
@@ -71,12 +95,13 @@ pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String
 fn write_controls(out: &mut String, summary: &Summary) {
     *out += "<form id=\"controls\" class=\"controls\" hidden>\n<label>Search <input type=\"search\" name=\"q\" \
              placeholder=\"zstd, file …\" autocomplete=\"off\"></label>\n";
-    let groups = || summary.groups.iter().map(|group| &group.group);
+    let groups = || compared(summary).map(|group| &group.group);
     select(out, "workload", "Workload", "all", groups().map(|group| group.workload.name()));
     select(out, "data", "Data", "all", groups().map(|group| group.dataset.as_str()));
     let kinds = groups().map(|group| kept(group.durable));
     select(out, "kept", "Durability", "all", kinds);
-    let verdicts = summary.rows().filter(|(group, row)| !is_reference(group, row)).map(|(_, row)| word(row));
+    let rows = compared(summary).flat_map(|group| group.rows.iter().map(move |row| (group, row)));
+    let verdicts = rows.filter(|(group, row)| !is_reference(group, row)).map(|(_, row)| word(row));
     select(out, "verdict", "Verdict", "all", verdicts);
     select(out, "sort", "Sort by", "speed", table::sort_keys(summary));
     *out += "<button type=\"button\" id=\"reset\">Reset</button>\n<output aria-live=\"polite\"></output>\n</form>\n";
@@ -101,6 +126,11 @@ fn select<'a>(
         let _ = write!(out, "<option>{}</option>", escape(option));
     }
     *out += "</select></label>\n";
+}
+
+/// Groups whose cells are compared with a reference.
+fn compared(summary: &Summary) -> impl Iterator<Item = &GroupSummary> {
+    summary.groups.iter().filter(|group| group.group.workload.is_compared())
 }
 
 fn is_reference(group: &GroupSummary, row: &CellSummary) -> bool {

@@ -1,6 +1,7 @@
 //! The result of a run of the matrix: a ratio and a verdict for each cell.
 
 mod cell;
+mod latency;
 mod store;
 
 use std::fmt;
@@ -15,10 +16,11 @@ use crate::inputs::Used;
 use crate::matrix::SCHEMA;
 use crate::matrix::host::Host;
 use crate::matrix::sample::Sample;
-use crate::matrix::spec::Group;
+use crate::matrix::spec::{Group, grouped};
 use crate::matrix::verdicts::Verdicts;
 use crate::stats::{Estimate, Interval, Judge, Verdict, holm};
 pub(super) use cell::{CellSummary, GroupSummary};
+pub(super) use latency::LatencySummary;
 pub(crate) use store::StoreLabel;
 
 /// The probability of any false alarm of `--fail-if`.
@@ -105,19 +107,6 @@ impl fmt::Display for DatasetLines {
     }
 }
 
-/// Formats 336776 as `336,776`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 impl Summary {
     pub(crate) fn new(about: About, host: Host, groups: &[Group], samples: &[Sample]) -> Self {
         let verdicts = Verdicts::of(groups, samples);
@@ -186,6 +175,9 @@ impl Summary {
                     Some((Estimate::from_interval(same.mvalues_per_s?, same.blocks), old.floor))
                 });
                 row.in_baseline = Some(before.is_some());
+                if !group.group.workload.is_compared() {
+                    continue;
+                }
                 row.judged = row.mvalues_per_s.zip(before).map(|(now, (before, floor))| {
                     // The two runs share no block, so their noise is a further error.
                     let noise = group.floor.max(floor).ln();
@@ -225,7 +217,8 @@ impl Summary {
         let mut out = Vec::new();
         for (group, row) in self.rows() {
             let same_data = |other: &&GroupSummary| other.group.holds_same_as(&group.group);
-            let expected = self.groups.iter().find(same_data).and_then(|first| first.rows[0].digest.as_ref());
+            let mut rows = self.groups.iter().filter(same_data).flat_map(|group| &group.rows);
+            let expected = rows.find_map(|row| row.digest.as_ref());
             if let Some(error) = &row.error {
                 out.push(format!("{}: {}: {error}", group.title, row.name));
             } else if row.digest.is_some() && row.digest.as_ref() != expected {
@@ -249,6 +242,12 @@ impl Summary {
 
     /// How many comparisons are decided, and how noisy the machine was.
     pub(super) fn headline(&self) -> String {
+        if self.compared == 0 {
+            return format!(
+                "Nothing is compared with a reference. Timed work: {:.0} % of the time.",
+                self.timed_share * 100.0
+            );
+        }
         let count = |of| self.rows().filter(|(_, row)| row.verdict == Some(of)).count();
         let [faster, slower, same] = [Verdict::Faster, Verdict::Slower, Verdict::Same].map(count);
         format!(

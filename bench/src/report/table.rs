@@ -1,5 +1,7 @@
 //! The table for the terminal.
 
+mod latency;
+
 use std::fmt::Write as _;
 
 use super::summary::{CellSummary, GroupSummary, Summary};
@@ -17,27 +19,39 @@ pub(super) fn text(summary: &Summary) -> String {
     for store in &summary.about.stores {
         let _ = writeln!(out, "  {store}");
     }
-    let _ = write!(
-        out,
-        "\n{}\n\n{} blocks. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
-         than 2 %;\nat most 5 % of these verdicts are false. Same: within 10 %. Noise: how far the reference, run twice in \
-         every block, differs\nfrom itself. B/value: on disk after a clean close, the log for ingest and recover, the \
-         files for snapshot and scan; smaller or\nlarger by more than 1 %. Written: bytes sent to the disk by the timed \
-         work, for each byte of times and values in memory.\n",
-        summary.headline(),
-        summary.blocks
-    );
+    let _ = writeln!(out, "\n{}\n", summary.headline());
+    if summary.groups.iter().any(|group| group.group.pace.is_some()) {
+        out += latency::LEGEND;
+    }
+    if summary.compared > 0 {
+        write_legend(&mut out, summary.blocks);
+    }
     if let Some(advice) = summary.advice() {
         let _ = writeln!(out, "\n{advice}");
     }
     out
 }
 
+fn write_legend(out: &mut String, blocks: u32) {
+    let _ = write!(
+        out,
+        "{blocks} blocks. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
+         than 2 %;\nat most 5 % of these verdicts are false. Same: within 10 %. Noise: how far the reference, run twice in \
+         every block, differs\nfrom itself. B/value: on disk after a clean close, the log for ingest and recover, the \
+         files for snapshot and scan; smaller or\nlarger by more than 1 %. Written: bytes sent to the disk by the timed \
+         work, for each byte of times and values in memory.\n"
+    );
+}
+
 fn write_group(out: &mut String, summary: &Summary, group: &GroupSummary, width: usize) {
     let noise = (group.floor - 1.0) * 100.0;
-    let _ = writeln!(out, "\n{}   (noise {noise:.1} %)", group.title);
+    let noise = if group.group.pace.is_some() { String::new() } else { format!("   (noise {noise:.1} %)") };
+    let _ = writeln!(out, "\n{}{noise}", group.title);
     if let Some(lines) = summary.lines_of(group) {
         let _ = writeln!(out, "  {lines}");
+    }
+    if group.group.pace.is_some() {
+        return latency::write_group(out, group, width);
     }
     let _ = writeln!(
         out,

@@ -63,6 +63,7 @@ pub(super) fn group() -> Group {
         workload: Workload::Scan,
         threads: 1,
         batch: 5000,
+        pace: None,
         durable: true,
         cells: ["tsm1", "fast", "slow"].map(spec).into(),
     }
@@ -80,6 +81,7 @@ pub(super) fn outcome(seconds: f64, digest: &str) -> Outcome {
         written_bytes: Some(4_000_000),
         peak_rss_mib: 10.0,
         digest: Some(digest.into()),
+        latency: None,
     }
 }
 

@@ -9,11 +9,13 @@ use tsmith_codecs::{Batch, Column, FieldType, TimeRange};
 use tsmith_engine::Registry;
 use tsmith_wal::fs::{Fs, OsFs};
 
-use super::Workload;
 use super::digest::Contents;
+use super::latency::{OpenLoop, Spans, snapshot_bytes};
 use super::outcome::Outcome;
 use super::passes::{NextPass, Passes};
 use super::queries::{Deletes, Query};
+use super::threads::in_threads;
+use super::{Latency, Pace, Workload};
 use crate::adapter::{Compact, Setup, Store, field_key, supports};
 use crate::error::Result;
 use crate::inputs::Prepared;
@@ -28,6 +30,8 @@ pub(crate) struct Cell<'a> {
     pub(crate) setup: Setup<'a>,
     pub(crate) workload: Workload,
     pub(crate) threads: usize,
+    /// Of an open loop.
+    pub(crate) pace: Option<Pace>,
     pub(crate) input: &'a Prepared,
     pub(crate) next_pass: NextPass<'a>,
     /// When the process began.
@@ -44,6 +48,7 @@ struct Done<'a> {
     passes: Passes<'a>,
     /// `None` if these are the values of the whole dataset.
     values: Option<u64>,
+    latency: Option<Latency>,
 }
 
 impl Cell<'_> {
@@ -59,6 +64,7 @@ impl Cell<'_> {
             Workload::Range => self.range(),
             Workload::Delete => self.delete(),
             Workload::Recover => self.recover(),
+            Workload::Latency => self.latency(),
         };
         self.finish(done?)
     }
@@ -71,7 +77,7 @@ impl Cell<'_> {
             let (spent, done) = timed(|| write(&store, &batches, self.threads));
             done?;
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values: None });
+                return Ok(Done { store, dir, passes, values: None, latency: None });
             }
             store.close()?;
         }
@@ -86,7 +92,7 @@ impl Cell<'_> {
             let (spent, done) = timed(|| store.snapshot());
             done?;
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values: None });
+                return Ok(Done { store, dir, passes, values: None, latency: None });
             }
             store.close()?;
         }
@@ -108,7 +114,7 @@ impl Cell<'_> {
             let (spent, done) = timed(|| store.compact(Compact::Full));
             done?;
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values: None });
+                return Ok(Done { store, dir, passes, values: None, latency: None });
             }
             store.close()?;
         }
@@ -123,7 +129,7 @@ impl Cell<'_> {
             let (spent, done) = timed(|| scan(&store, &keys, self.threads));
             done?;
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values: None });
+                return Ok(Done { store, dir, passes, values: None, latency: None });
             }
         }
     }
@@ -137,7 +143,7 @@ impl Cell<'_> {
             let (spent, values) = timed(|| query(&store, &queries, self.threads));
             let values = Some(values?);
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values });
+                return Ok(Done { store, dir, passes, values, latency: None });
             }
         }
     }
@@ -153,7 +159,7 @@ impl Cell<'_> {
             let (spent, done) = timed(|| deletes.run(&store));
             done?;
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values: Some(deletes.values) });
+                return Ok(Done { store, dir, passes, values: Some(deletes.values), latency: None });
             }
             store.close()?;
         }
@@ -168,10 +174,26 @@ impl Cell<'_> {
             let (spent, store) = timed(|| Store::open(self.registry, self.setup, &dir));
             let store = store?;
             if passes.add(spent)? {
-                return Ok(Done { store, dir, passes, values: None });
+                return Ok(Done { store, dir, passes, values: None, latency: None });
             }
             store.close()?;
         }
+    }
+
+    /// One pass. The engine works in the background, as in production.
+    fn latency(&self) -> Result<Done<'_>> {
+        let pace = self.pace.ok_or("an open loop needs a rate")?;
+        let (batches, dir) = (self.input.rounds()?, self.dir.join("engine"));
+        fs::create_dir_all(&dir)?;
+        let (spans, bytes) = (Spans::record()?, snapshot_bytes(&batches));
+        let store = Store::open_with_background(self.registry, self.setup, &dir, bytes)?;
+        let open_loop = OpenLoop { pace, threads: self.threads, batches: &batches };
+        let mut passes = Passes::begin(self.next_pass);
+        let (spent, done) = timed(|| open_loop.run(&store, &spans));
+        let (latency, written) = done?;
+        passes.add(spent)?;
+        let values = batches[..written].iter().map(|batch| batch.value_count() as u64).sum();
+        Ok(Done { store, dir, passes, values: Some(values), latency: Some(latency) })
     }
 
     /// The setup for work that is not timed: its appends are not synced, if the log has this mode.
@@ -223,16 +245,19 @@ impl Cell<'_> {
 
     /// Reads all values back, closes the engine, and measures its directory. Not timed.
     fn finish(&self, done: Done<'_>) -> Result<Outcome> {
-        let Done { store, dir, passes, values } = done;
+        let Done { store, dir, passes, values, latency } = done;
         let peak_rss_mib = peak_rss_mib();
         let keeps_values = self.registry.find_storer(self.setup.storer)?.keeps_values();
         let contents = keeps_values.then(|| Contents::of(&store)).transpose()?;
         store.close()?;
-        let stored_values = match &contents {
-            Some(contents) => contents.values,
+        let stored_values = match (&contents, values) {
+            (Some(contents), _) => contents.values,
             // Nothing can be read back.
-            None => self.input.batches()?.iter().map(|batch| batch.value_count() as u64).sum(),
+            (None, Some(written)) => written,
+            (None, None) => self.input.batches()?.iter().map(|batch| batch.value_count() as u64).sum(),
         };
+        // A cell that fell behind did not write everything, so its values differ from those of other cells.
+        let is_complete = latency.as_ref().is_none_or(|latency| latency.unsent == 0);
         Ok(Outcome {
             setup_seconds: self.begun.elapsed().as_secs_f64() - passes.total_seconds(),
             written_bytes: passes.written_bytes(),
@@ -242,8 +267,9 @@ impl Cell<'_> {
             disk_bytes: dir_size(&dir, "").0,
             log_bytes: dir_size(&Store::log_dir(&dir), "").0,
             peak_rss_mib,
-            digest: contents.map(|contents| format!("{:016x}", contents.digest)),
+            digest: contents.filter(|_| is_complete).map(|contents| format!("{:016x}", contents.digest)),
             passes: passes.into_passes(),
+            latency,
         })
     }
 }
@@ -304,13 +330,4 @@ fn query(store: &Store, queries: &[Query], threads: usize) -> Result<u64> {
         Ok(())
     })?;
     Ok(values.into_inner() as u64)
-}
-
-/// Runs the same work in `threads` threads, the calling thread included.
-pub(crate) fn in_threads(threads: usize, work: impl Fn() -> Result + Sync) -> Result {
-    std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
-        let mine = work();
-        others.into_iter().map(|other| other.join().expect("a worker panicked")).fold(mine, Result::and)
-    })
 }

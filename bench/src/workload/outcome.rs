@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Latency;
+
 /// The measurements of a cell, as its process prints them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
@@ -25,6 +27,9 @@ pub(crate) struct Outcome {
     pub(crate) peak_rss_mib: f64,
     /// Digest of every key, type, time and value, in any order of keys. `None` if nothing can be read back.
     pub(crate) digest: Option<String>,
+    /// Of the calls of an open loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latency: Option<Latency>,
 }
 
 /// One pass: the timed work, repeated until it can be timed.
@@ -87,6 +92,7 @@ mod tests {
             written_bytes: None,
             peak_rss_mib: 1.0,
             digest: None,
+            latency: None,
         };
         assert!((outcome.seconds(false) - 1.0).abs() < 1e-9 && (outcome.seconds(true) - 3.0).abs() < 1e-9);
     }

@@ -9,11 +9,12 @@ use tsmith_codecs::{Batch, Column, FieldKey, SeriesKey};
 use tsmith_wal::fs::{Fs, OsFs};
 
 use super::Workload;
-use super::cell::{copy_dir, in_threads};
+use super::cell::copy_dir;
 use super::model::Model;
 use super::outcome::Outcome;
 use super::passes::{NextPass, Passes};
 use super::queries::Query;
+use super::threads::in_threads;
 use crate::adapter::field_key;
 use crate::error::Result;
 use crate::inputs::Prepared;
@@ -157,6 +158,7 @@ impl PeerCell<'_> {
             peak_rss_mib,
             digest: exact.then(|| format!("{:016x}", contents.digest)),
             passes: passes.into_passes(),
+            latency: None,
         })
     }
 }

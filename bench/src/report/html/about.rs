@@ -29,9 +29,9 @@ const ENVIRONMENT: [(&str, &[&str]); 14] = [
     ("Seed", &["/seed"]),
 ];
 
-pub(super) fn write(out: &mut String, summary: &Summary, run: &Value, samples: &[Sample]) {
-    *out += include_str!("how_to_read.html");
-    write_environment(out, summary, run);
+pub(super) fn all(summary: &Summary, run: &Value, samples: &[Sample]) -> String {
+    let mut out = String::from(include_str!("how_to_read.html"));
+    write_environment(&mut out, summary, run);
     let lines = samples.iter().map(|sample| serde_json::to_string(sample).expect("names as keys") + "\n");
     let _ = write!(
         out,
@@ -43,6 +43,7 @@ pub(super) fn write(out: &mut String, summary: &Summary, run: &Value, samples: &
         download("results.jsonl", "application/jsonl", &lines.collect::<String>()),
         download("run.json", "application/json", &json::text(run)),
     );
+    out
 }
 
 fn write_environment(out: &mut String, summary: &Summary, run: &Value) {

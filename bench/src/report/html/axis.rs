@@ -1,6 +1,6 @@
 //! A logarithmic axis: twice and half are equally far from 1.
 
-use super::text::{short, without_zeros};
+use super::text::{seconds, short, without_zeros};
 
 /// A range of positive numbers on a logarithmic axis.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +66,13 @@ impl LogAxis {
 /// A number on an axis: at most three digits, no trailing zeros.
 pub(super) fn label(number: f64) -> String {
     without_zeros(&short(number)).to_owned()
+}
+
+/// A round duration of the axis.
+pub(super) fn duration(tick: f64) -> String {
+    let text = seconds(tick);
+    let (number, unit) = text.split_once(' ').unwrap_or((&text, ""));
+    format!("{} {unit}", without_zeros(number))
 }
 
 #[cfg(test)]

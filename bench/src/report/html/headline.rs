@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::escape;
-use super::{Summary, class, is_reference};
+use super::{CellSummary, GroupSummary, Summary, class, compared, is_reference};
 
 /// Every verdict with its sign, in the order of the tally.
 const VERDICTS: [(&str, &str, &str); 5] = [
@@ -20,7 +20,19 @@ pub(super) fn sign(class: &str) -> &'static str {
 }
 
 pub(super) fn write(out: &mut String, summary: &Summary) {
-    let rows: Vec<_> = summary.rows().filter(|(group, row)| !is_reference(group, row)).collect();
+    let rows = compared(summary).flat_map(|group| group.rows.iter().map(move |row| (group, row)));
+    let rows: Vec<_> = rows.filter(|(group, row)| !is_reference(group, row)).collect();
+    if rows.is_empty() {
+        let latencies = summary.rows().filter(|(_, row)| row.latency.is_some()).count();
+        let _ = writeln!(out, "<p class=\"lead\">Latencies of <strong>{latencies}</strong> cells.</p>");
+    } else {
+        write_tally(out, summary, &rows);
+    }
+    write_facts(out, summary);
+}
+
+/// How many comparisons have which verdict.
+fn write_tally(out: &mut String, summary: &Summary, rows: &[(&GroupSummary, &CellSummary)]) {
     let Summary { decided, compared, .. } = summary;
     let share = decided * 100 / compared.max(&1);
     let _ = write!(
@@ -42,9 +54,16 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
              {count} {word}</a></li>"
         );
     }
-    *out += "</ul>\n<dl class=\"facts\">\n";
+    *out += "</ul>\n";
+}
+
+fn write_facts(out: &mut String, summary: &Summary) {
+    *out += "<dl class=\"facts\">\n";
+    let noise = (summary.compared > 0).then(|| format!("{:.1} %", (summary.noise_floor - 1.0) * 100.0));
+    if let Some(noise) = noise {
+        let _ = writeln!(out, "<div><dt>Noise floor</dt><dd>{noise}</dd></div>");
+    }
     for (name, value) in [
-        ("Noise floor", format!("{:.1} %", (summary.noise_floor - 1.0) * 100.0)),
         ("Timed work", format!("{:.0} % of the time", summary.timed_share * 100.0)),
         ("Blocks", summary.blocks.to_string()),
         (

@@ -5,11 +5,14 @@ use std::fmt::Write as _;
 use super::axis::{LogAxis, label};
 use crate::stats::{Interval, SAME_MAX};
 
-/// A shape for each verdict, so that colour is never the only difference. Intervals refer to them.
+/// A shape for each verdict, and for each line of a plot, so that colour is never the only difference.
 pub(super) const MARKERS: &str = "<svg width=\"0\" height=\"0\" class=\"defs\" aria-hidden=\"true\"><defs>\
     <path id=\"m-faster\" d=\"M-4.5 -5.5L6 0L-4.5 5.5Z\"/><path id=\"m-slower\" d=\"M4.5 -5.5L-6 0L4.5 5.5Z\"/>\
     <path id=\"m-same\" d=\"M-4 -4H4V4H-4Z\"/><circle id=\"m-open\" r=\"4.5\"/>\
-    <path id=\"m-reference\" d=\"M0 -6L5 0L0 6L-5 0Z\"/></defs></svg>\n";
+    <path id=\"m-reference\" d=\"M0 -6L5 0L0 6L-5 0Z\"/>\
+    <circle id=\"l-0\" r=\"3.6\"/><path id=\"l-1\" d=\"M-3.4 -3.4H3.4V3.4H-3.4Z\"/><path id=\"l-2\" d=\"M0 -4.4L4.2 3.2H-4.2Z\"/>\
+    <path id=\"l-3\" d=\"M0 -4.8L4 0L0 4.8L-4 0Z\"/><path id=\"l-4\" d=\"M0 4.4L4.2 -3.2H-4.2Z\"/>\
+    <path id=\"l-5\" d=\"M-4.6 -1.4H-1.4V-4.6H1.4V-1.4H4.6V1.4H1.4V4.6H-1.4V1.4H-4.6Z\"/></defs></svg>\n";
 
 /// Marks on the axis. More do not fit beside each other.
 const TICKS_MAX: usize = 4;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::escape;
-use super::{CellSummary, GroupSummary, Summary, cell_id, class, headline, kept, table, word};
+use super::{CellSummary, GroupSummary, Summary, cell_id, class, compared, headline, kept, table, word};
 
 /// With more rows, the tables of the workloads are easier to read.
 const ROWS_MAX: usize = 40;
@@ -18,7 +18,7 @@ struct Overview<'a> {
 
 pub(super) fn write(out: &mut String, summary: &Summary) {
     let mut datasets: Vec<&str> = Vec::new();
-    for group in &summary.groups {
+    for group in compared(summary) {
         if !datasets.contains(&group.group.dataset.as_str()) {
             datasets.push(&group.group.dataset);
         }
@@ -37,7 +37,7 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
 impl<'a> Overview<'a> {
     fn new(summary: &'a Summary, dataset: &str) -> Self {
         let mut table = Self::default();
-        for group in summary.groups.iter().filter(|group| group.group.dataset == dataset) {
+        for group in compared(summary).filter(|group| group.group.dataset == dataset) {
             // The order of the plan. Rows are sorted by speed, differently in each group.
             let of_plan = group.group.cells.iter().skip(1);
             for row in of_plan.filter_map(|spec| group.rows.iter().find(|row| row.spec == *spec)) {

@@ -130,6 +130,6 @@
   document.getElementById("reset").addEventListener("click", () => { state = {}; change({}); });
   dialog.addEventListener("close", () => change({ cell: "" }));
   window.addEventListener("hashchange", () => { state = read(); show(); });
-  form.hidden = false;
+  form.hidden = tables.length === 0;
   show();
 })();

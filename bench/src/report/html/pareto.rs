@@ -120,7 +120,7 @@ fn figure(group: &GroupSummary) -> Option<String> {
 /// The reference, the cells that differ from it in the encoder only, and whole stores of other projects.
 fn points(group: &GroupSummary) -> Option<Vec<Point<'_>>> {
     let reference = &group.group.cells[0];
-    if !group.group.workload.varies("encoder") {
+    if !group.group.workload.varies("encoder") || !group.group.workload.is_compared() {
         return None;
     }
     let mut points: Vec<Point<'_>> = Vec::new();

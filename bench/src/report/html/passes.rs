@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::axis::LogAxis;
-use super::text::{escape, seconds, short, without_zeros};
-use super::{CellSummary, GroupSummary, Sample, Summary, cell_id, is_reference, table, word};
+use super::axis::{LogAxis, duration};
+use super::text::{escape, seconds, short};
+use super::{CellSummary, GroupSummary, Sample, Summary, cell_id, is_reference, latency, table, word};
 use crate::workload::Outcome;
 
 /// Most labels below a plot.
@@ -33,6 +33,10 @@ pub(super) fn write(out: &mut String, summary: &Summary, samples: &[Sample]) {
             group.rows.len()
         );
         for row in &group.rows {
+            if group.group.pace.is_some() {
+                latency::write_cell(out, summary, group, row, samples);
+                continue;
+            }
             write_cell(out, summary, group, row, samples);
         }
         *out += "</details>\n";
@@ -155,13 +159,6 @@ fn write_numbers(out: &mut String, runs: &[Run<'_>]) {
         );
     }
     *out += "</tbody></table></div>\n";
-}
-
-/// A round duration of the axis.
-fn duration(tick: f64) -> String {
-    let text = seconds(tick);
-    let (number, unit) = text.split_once(' ').unwrap_or((&text, ""));
-    format!("{} {unit}", without_zeros(number))
 }
 
 /// How many passes and processes.

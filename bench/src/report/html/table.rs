@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::axis::LogAxis;
-use super::text::{escape, short};
+use super::text::{escape, short, without_zeros};
 use super::{
-    CellSummary, GroupSummary, Summary, cell_id, class, headline, interval, is_reference, kept, word,
+    CellSummary, GroupSummary, Summary, cell_id, class, compared, headline, interval, is_reference, kept,
+    word,
 };
 use crate::duration::plain_duration;
 use crate::stats::SizeVerdict;
@@ -66,7 +67,8 @@ const COLUMNS: [Column; 6] = [
 
 /// Names of the orders of rows, without the default `speed`.
 pub(super) fn sort_keys(summary: &Summary) -> impl Iterator<Item = &'static str> {
-    let keys: Vec<_> = columns(summary.rows().map(|(_, row)| row)).map(|column| column.key).collect();
+    let rows = compared(summary).flat_map(|group| &group.rows);
+    let keys: Vec<_> = columns(rows).map(|column| column.key).collect();
     keys.into_iter().filter(|key| *key != "speed").chain(["parts", "verdict"])
 }
 
@@ -77,7 +79,7 @@ fn columns<'a>(rows: impl Iterator<Item = &'a CellSummary>) -> impl Iterator<Ite
 
 /// Writes all tables, workload by workload.
 pub(super) fn write(out: &mut String, summary: &Summary) {
-    let mut workloads: Vec<_> = summary.groups.iter().map(|group| group.group.workload).collect();
+    let mut workloads: Vec<_> = compared(summary).map(|group| group.group.workload).collect();
     workloads.sort_unstable();
     workloads.dedup();
     for workload in workloads {
@@ -202,6 +204,11 @@ fn write_row(
         );
     }
     *out += "</tr>\n";
+}
+
+/// A mean number of events, without decimals if it is whole.
+pub(super) fn count(mean: f64) -> String {
+    without_zeros(&format!("{mean:.1}")).to_owned()
 }
 
 /// What to add to the verdict.

@@ -24,7 +24,7 @@ pub(super) fn without_zeros(number: &str) -> &str {
 }
 
 /// A duration with its unit.
-pub(super) fn seconds(value: f64) -> String {
+pub(in crate::report) fn seconds(value: f64) -> String {
     match value {
         _ if value < 1e-3 => format!("{} µs", short(value * 1e6)),
         _ if value < 1.0 => format!("{} ms", short(value * 1e3)),

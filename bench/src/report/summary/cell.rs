@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::LatencySummary;
 use crate::duration::plain_duration;
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
@@ -51,6 +52,9 @@ pub(in crate::report) struct CellSummary {
     /// Write amplification compared with that of the reference.
     pub(in crate::report) writes: Option<SizeVerdict>,
     pub(in crate::report) peak_rss_mib: Option<f64>,
+    /// Of the workload `latency`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::report) latency: Option<LatencySummary>,
     /// Speed divided by that of an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::report) change: Option<Interval>,
@@ -71,10 +75,11 @@ impl GroupSummary {
             .cells
             .iter()
             .enumerate()
-            .map(|(cell, spec)| {
-                CellSummary::new(spec, group.syncs(), samples, cell, verdicts.finding(at, cell))
-            })
+            .map(|(cell, spec)| CellSummary::new(spec, group, samples, cell, verdicts.finding(at, cell)))
             .collect();
+        if !group.workload.is_compared() {
+            return Self { group: group.clone(), title: group.to_string(), floor: 1.0, rows };
+        }
         let (size, writes) = (rows[0].bytes_per_value, rows[0].write_amplification);
         let compared = |own: Option<f64>, reference: Option<f64>| Some(SizeVerdict::of(own?, reference?));
         for row in &mut rows[1..] {
@@ -87,7 +92,7 @@ impl GroupSummary {
         Self { group: group.clone(), title: group.to_string(), floor: verdicts.noise_of(at).exp(), rows }
     }
 
-    /// The fastest cells come first, behind the reference.
+    /// The fastest cells come first, behind the reference. Cells that are not compared keep their order.
     pub(super) fn sort(&mut self) {
         let speed = |row: &CellSummary| row.ratio.map_or(0.0, |ratio| ratio.mid);
         self.rows[1..].sort_by(|a, b| speed(b).total_cmp(&speed(a)));
@@ -109,11 +114,12 @@ impl CellSummary {
     /// `finding` is `None` for the reference.
     fn new(
         spec: &CellSpec,
-        syncs: bool,
+        group: &Group,
         samples: &[&Sample],
         cell: usize,
         finding: Option<&Finding>,
     ) -> Self {
+        let syncs = group.syncs();
         let mine: Vec<&&Sample> = samples.iter().filter(|sample| sample.cell == cell).collect();
         let outcomes: Vec<&Outcome> = mine.iter().filter_map(|sample| sample.outcome.as_ref()).collect();
         let of =
@@ -142,6 +148,9 @@ impl CellSummary {
             ),
             writes: None,
             peak_rss_mib: median(&of(&|o| o.peak_rss_mib)),
+            latency: group.pace.and_then(|pace| {
+                LatencySummary::new(pace, outcomes.iter().filter_map(|outcome| outcome.latency.as_ref()))
+            }),
             change: None,
             in_baseline: None,
             digest: digests.first().map(|digest| (*digest).clone()),
