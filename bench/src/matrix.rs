@@ -40,7 +40,7 @@ use crate::failure::Failure;
 use crate::out;
 use crate::program::Bench;
 use crate::report;
-use crate::report::summary::{About, DatasetLines, StoreLabel, Summary};
+use crate::report::summary::{About, DatasetLines, GoLine, StoreLabel, Summary};
 use crate::stats::BLOCKS_MIN;
 use args::Args;
 use budget::Budget;
@@ -87,6 +87,7 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     let budget = Budget::new((!args.smoke && args.blocks.is_none()).then_some(args.time));
     let stop = stop_flag()?;
     let earlier = args.baseline.as_ref().map(|path| Summary::read(path)).transpose()?;
+    let go_lines = args.go_lines.as_ref().map(|path| GoLine::read(path)).transpose()?;
     let mut results = Results::claim(args)?;
     let host = Host::look(results.dir())?;
     let run = Run::new(plan.id(args.lines()), &plan.datasets, args.seed, host.clone())?;
@@ -94,7 +95,8 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     for dataset in &mut datasets {
         dataset.hash = run.hash_of(&dataset.name);
     }
-    let about = about(args, &plan, bench, datasets, &host);
+    let mut about = about(args, &plan, bench, datasets, &host);
+    about.go_lines = go_lines.unwrap_or_default();
     if let Some(earlier) = &earlier {
         earlier.check_baseline_of(&about, &host)?;
     }
@@ -149,6 +151,7 @@ fn about(args: &Args, plan: &Plan, bench: &Bench, datasets: Vec<DatasetLines>, h
         threads: args.threads.clone(),
         datasets,
         stores: stores.map(|store| StoreLabel::of(&**store)).collect(),
+        go_lines: Vec::new(),
     }
 }
 

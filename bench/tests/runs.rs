@@ -260,3 +260,16 @@ fn header_describes_the_run() {
         assert!(run["load_before"].is_f64() && run["load_after"].is_f64(), "{run}");
     }
 }
+
+#[test]
+fn figures_of_go_code_are_on_the_page() {
+    let place = Place::new();
+    let lines = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/go_lines.jsonl");
+    let lines = lines.to_str().expect("a plain path");
+    assert_code(&place.run(&["--smoke", "--go-lines", lines, "--out", "out"]), 0, &[]);
+    assert_eq!(place.json("out/summary.json")["go_lines"][0]["layer"], "cache");
+    let page = place.read("out/report.html");
+    assert!(page.contains("Go code, measured apart") && page.contains("ring16, series 100, goroutines 1"));
+    assert_code(&place.run(&["--smoke", "--go-lines", "a.lp"]), 2, &["a.lp: line 1: not a JSON object"]);
+    assert_code(&place.run(&["--smoke", "--go-lines", "nowhere"]), 74, &["nowhere"]);
+}

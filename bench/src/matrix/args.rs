@@ -106,6 +106,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     #[expect(clippy::option_option, reason = "the flag may have no value")]
     pub(super) resume: Option<Option<PathBuf>>,
+    /// Show these JSON lines, which the driver of InfluxDB's Go code printed, on the page.
+    #[arg(long, value_name = "FILE")]
+    pub(super) go_lines: Option<PathBuf>,
     /// Compare each cell with an earlier summary.json of this machine.
     #[arg(long, value_name = "FILE")]
     pub(super) baseline: Option<PathBuf>,

@@ -140,10 +140,13 @@ fn hash(path: &Path) -> Result<(u64, String), Failure> {
 
 /// The command line of this process, in the words of the repository's `xtask` if this is its program.
 fn command() -> String {
-    let mut words = std::env::args();
+    let mut words = std::env::args().peekable();
     let program = words.next().unwrap_or_default();
-    let ours = Path::new(&program).file_stem().is_some_and(|name| name == "tsmith-bench");
-    let first = if ours { "cargo xtask bench".into() } else { quoted(&program) };
+    let first = match Path::new(&program).file_stem().and_then(|name| name.to_str()) {
+        Some("tsmith-bench") => "cargo xtask bench".into(),
+        Some("tsmith-peers") if words.next_if_eq("matrix").is_some() => "cargo xtask bench peers".into(),
+        _ => quoted(&program),
+    };
     words.fold(first, |line, word| line + " " + &quoted(&word))
 }
 

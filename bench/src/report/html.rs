@@ -7,6 +7,7 @@ mod about;
 mod axis;
 #[cfg(test)]
 mod browser;
+mod go_lines;
 mod headline;
 mod interval;
 mod latency;
@@ -86,6 +87,7 @@ fn main(summary: &Summary, samples: &[Sample]) -> String {
     out += "</section>\n";
     latency::write(&mut out, summary);
     stores::write(&mut out, summary);
+    go_lines::write(&mut out, summary);
     pareto::write(&mut out, summary);
     passes::write(&mut out, summary, samples);
     out

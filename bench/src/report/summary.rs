@@ -1,6 +1,7 @@
 //! The result of a run of the matrix: a ratio and a verdict for each cell.
 
 mod cell;
+mod go_line;
 mod latency;
 mod store;
 
@@ -20,6 +21,7 @@ use crate::matrix::spec::{Group, grouped};
 use crate::matrix::verdicts::Verdicts;
 use crate::stats::{Estimate, Interval, Judge, Verdict, holm};
 pub(super) use cell::{CellSummary, GroupSummary};
+pub(crate) use go_line::GoLine;
 pub(super) use latency::LatencySummary;
 pub(crate) use store::StoreLabel;
 
@@ -61,6 +63,9 @@ pub(crate) struct About {
     /// Whole stores of other projects that the run compares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stores: Vec<StoreLabel>,
+    /// Figures of InfluxDB's Go code, from a file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) go_lines: Vec<GoLine>,
 }
 
 /// The part of a dataset that was used: complete series, but the last one may be cut.

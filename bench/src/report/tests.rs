@@ -2,7 +2,7 @@
 
 use std::slice::from_ref;
 
-use super::summary::{About, DatasetLines};
+use super::summary::{About, DatasetLines, GoLine, StoreLabel};
 use super::trust::Trust;
 use super::*;
 use crate::matrix::host::{Disk, Host, Latency};
@@ -41,6 +41,21 @@ pub(super) fn about() -> About {
             series_used: 100,
             series: 6_872,
             hash: "ab".into(),
+        }],
+        stores: vec![StoreLabel {
+            name: "a-store-with-a-long-name".into(),
+            summary: "a server".into(),
+            durable: None,
+            not_durable: Some("nothing".into()),
+            roughly: vec!["float".into()],
+            ignores: vec!["string".into(), "boolean".into()],
+        }],
+        go_lines: vec![GoLine {
+            layer: "engine-write".into(),
+            input: "f2, hosts 1000, without text, with wal, goroutines 1".into(),
+            mvalues_per_s: Some(0.782),
+            cpu_s_per_mvalues: Some(1.38),
+            bytes_per_value: None,
         }],
         ..About::default()
     }
