@@ -13,6 +13,7 @@ pub(crate) mod args;
 mod blocks;
 mod budget;
 mod directory;
+mod estimate;
 mod filter;
 pub(crate) mod host;
 mod list;
@@ -44,11 +45,16 @@ use crate::report::summary::{About, DatasetLines, GoLine, StoreLabel, Summary};
 use crate::stats::BLOCKS_MIN;
 use args::Args;
 use budget::Budget;
+use estimate::Estimate;
 use host::Host;
 use plan::Plan;
 use results::Results;
 use run::Run;
 pub(crate) use run::SCHEMA;
+use spec::Group;
+
+/// Without flags that select, a run has only cells that get as many blocks.
+const BLOCKS_PLANNED: u32 = 4;
 
 /// Runs the matrix and returns the exit code.
 pub(crate) fn main(args: &Args, bench: &Bench) -> ExitCode {
@@ -90,7 +96,7 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     let go_lines = args.go_lines.as_ref().map(|path| GoLine::read(path)).transpose()?;
     let mut results = Results::claim(args)?;
     let host = Host::look(results.dir())?;
-    let run = Run::new(plan.id(args.lines()), &plan.datasets, args.seed, host.clone())?;
+    let mut run = Run::new(plan.id(args.lines()), &plan.datasets, args.seed, host.clone())?;
     let mut datasets = plan.prepare(args, &results.scratch())?;
     for dataset in &mut datasets {
         dataset.hash = run.hash_of(&dataset.name);
@@ -103,13 +109,11 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     out::note(host.sentence());
     about.datasets.iter().for_each(out::note);
     about.stores.iter().for_each(out::note);
-    // A run that continues has its first blocks.
-    let blocks = if args.resume.is_some() { 1 } else { BLOCKS_MIN as u32 };
-    budget.check(blocks, &plan, &about.datasets, &results.scratch().join("cell"))?;
+    run.left_out = choose(args, &mut plan, budget, &about, &results.scratch().join("cell"))?;
     if stop.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
-    results.begin(run)?;
+    plan.without(&results.begin(run)?.left_out);
 
     let samples = blocks::run(args, &plan, &mut results, budget, &stop)?;
     let run = results.end()?;
@@ -128,6 +132,45 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
         return Err(Failure::Interrupted);
     }
     check(&summary, args.fail_if)
+}
+
+/// Checks that the time is enough. If no flag selects what runs, leaves out what does not fit, and returns its titles.
+fn choose(
+    args: &Args,
+    plan: &mut Plan,
+    budget: Budget,
+    about: &About,
+    scratch: &Path,
+) -> Result<Vec<String>, Failure> {
+    let open_loops = estimate::open_loops_seconds(&plan.groups);
+    if open_loops > 0.0 {
+        out::note(format_args!("The cells of the workload latency take about {open_loops:.0} s in a block."));
+    }
+    if !budget.is_limited() {
+        if plan.groups[0].pace.is_none() {
+            // Only loads the program and one dataset.
+            let _ = estimate::run_alone(&plan.groups[0], 1, scratch);
+        }
+        return Ok(Vec::new());
+    }
+    let preparation = budget.elapsed();
+    let estimate = Estimate::new(plan, &about.datasets, scratch);
+    if args.resume.is_some() {
+        // It has its first blocks, and the earlier run chose.
+        budget.check(1, estimate.block_seconds(&plan.groups), preparation)?;
+        return Ok(Vec::new());
+    }
+    let fits = |groups: &[Group]| budget.fits(BLOCKS_PLANNED, estimate.block_seconds(groups));
+    let left_out = if args.selects() { Vec::new() } else { plan.leave_out(fits) };
+    if !left_out.is_empty() {
+        out::note(format_args!(
+            "left out, so that {BLOCKS_PLANNED} blocks of all others fit into {:?}: {}. A longer --time runs them",
+            args.time,
+            left_out.join("; ")
+        ));
+    }
+    budget.check(BLOCKS_MIN as u32, estimate.block_seconds(&plan.groups), preparation)?;
+    Ok(left_out)
 }
 
 /// A flag that the first Ctrl-C sets. The second Ctrl-C ends the program.

@@ -75,7 +75,7 @@ impl Workload {
             Self::Compact => "merge up to eight files into one with full blocks",
             Self::Scan => "read, verify and decode every key from files",
             Self::Range => "read all fields of one series in one hour from files, for random series",
-            Self::Delete => "delete half of the points of one series in files, for random series",
+            Self::Delete => "delete 20 ranges of points in files, each of one random series",
             Self::Recover => "open an engine whose dataset is still in its log",
             Self::Latency => {
                 "write at a fixed rate, with snapshots and compactions in the background; runs only if it is named"

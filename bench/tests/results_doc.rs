@@ -50,17 +50,21 @@ fn documented(doc: &str) -> BTreeMap<String, BTreeMap<String, bool>> {
     files
 }
 
-/// The paths of all values below `value`, and whether each is null.
+/// The paths of all values below `value`, and whether each is null or an empty list.
 fn paths(path: &str, value: &Value, out: &mut BTreeMap<String, bool>) {
     match value {
         Value::Object(fields) => {
             let dot = if path.is_empty() { "" } else { "." };
             fields.iter().for_each(|(name, value)| paths(&format!("{path}{dot}{name}"), value, out));
         }
-        Value::Array(items) => items.iter().for_each(|item| paths(&format!("{path}[]"), item, out)),
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                paths(&format!("{path}[]"), item, out);
+            }
+        }
         _ => {
             let null = out.entry(path.into()).or_insert(true);
-            *null &= value.is_null();
+            *null &= value.is_null() || value.is_array();
         }
     }
 }

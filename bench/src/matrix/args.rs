@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::filter::Filter;
 use super::names::{self, Dataset};
-use crate::workload::{Pace, Workload};
+use crate::workload::{BATCH_POINTS, Pace, Workload};
 use tsmith_engine::Parts;
 
 /// Lines of a dataset in a smoke run.
@@ -126,6 +126,18 @@ impl Args {
         let axes =
             [&self.storer, &self.log, &self.encoder, &self.order, &self.durability, &self.block, &self.store];
         axes.iter().any(|values| !values.is_empty())
+    }
+
+    /// Whether any flag selects what runs.
+    pub(super) fn selects(&self) -> bool {
+        self.names_axis()
+            || !self.dataset.is_empty()
+            || !self.series.is_empty()
+            || !self.workload.is_empty()
+            || self.threads != [1]
+            || self.batch != [BATCH_POINTS]
+            || self.full
+            || self.filter.is_some()
     }
 
     /// Number of lines used of each dataset; 0 is all.

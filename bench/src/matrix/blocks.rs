@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::args::{Args, Progress};
 use super::budget::Budget;
-use super::passes::passes_of_groups;
+use super::passes::{Next, passes_of_groups};
 use super::plan::Plan;
 use super::results::Results;
 use super::sample::{Sample, Turn};
@@ -20,6 +20,9 @@ use super::verdicts::{Verdicts, mean_process_seconds};
 use crate::failure::Failure;
 use crate::inputs::{Rng, fnv1a};
 use crate::stats::{BLOCKS_MIN, Judge, Need, PASSES_MIN, Share};
+
+/// Blocks that have to fit into the time after the first: two of all cells, and as much time for those that are open then.
+const BLOCKS_AFTER_FIRST: u32 = BLOCKS_MIN as u32;
 
 /// Runs the blocks that `results` does not have yet, until time or blocks are used up, all is decided or `stop` is set.
 pub(super) fn run(
@@ -49,7 +52,7 @@ pub(super) fn run(
         progress: Line::new(args.progress),
     };
     if first > 0 {
-        blocks.choose_passes();
+        blocks.choose_passes(&plan.all_cells(), BLOCKS_AFTER_FIRST);
     }
     if budget.is_limited() {
         blocks.run_for_time()?;
@@ -81,14 +84,13 @@ struct Blocks<'a> {
 impl Blocks<'_> {
     /// Runs blocks of all cells until there are this many. False if time is up or the user stopped it.
     fn run_all_cells(&mut self, wanted: u32) -> Result<bool, Failure> {
-        let all: Vec<Vec<usize>> =
-            self.plan.groups.iter().map(|group| (0..group.cells.len()).collect()).collect();
+        let all = self.plan.all_cells();
         while self.next < wanted {
             if !self.run_block(&all)? {
                 return Ok(false);
             }
             if self.next == 1 && !self.args.smoke {
-                self.choose_passes();
+                self.choose_passes(&all, BLOCKS_AFTER_FIRST);
             }
         }
         Ok(true)
@@ -108,9 +110,14 @@ impl Blocks<'_> {
             if open.is_empty() || self.looks == looks_max {
                 return Ok(());
             }
+            let mut cells = vec![Vec::new(); self.plan.groups.len()];
+            for ((group, cell), _) in &open {
+                cells[*group].push(*cell);
+            }
+            self.choose_passes(&cells, looks_max - self.looks);
             let needs: Vec<Need> = open.iter().map(|(_, need)| *need).collect();
             let share = Share::of(&needs, self.budget.seconds_left(), (looks_max - self.looks) as usize);
-            let mut cells = vec![Vec::new(); self.plan.groups.len()];
+            cells.iter_mut().for_each(Vec::clear);
             for (((group, cell), _), chosen) in open.iter().zip(share.chosen) {
                 if chosen {
                     cells[*group].push(*cell);
@@ -164,9 +171,9 @@ impl Blocks<'_> {
         Ok(true)
     }
 
-    fn choose_passes(&mut self) {
-        let left = self.budget.is_limited().then(|| self.budget.seconds_left());
-        self.passes = passes_of_groups(&self.plan.groups, &self.samples, left);
+    fn choose_passes(&mut self, cells: &[Vec<usize>], blocks: u32) {
+        let next = Next { cells, blocks, seconds: self.budget.seconds_left() };
+        self.passes = passes_of_groups(&self.plan.groups, &self.samples, next);
     }
 }
 

@@ -2,46 +2,50 @@
 
 use super::sample::Sample;
 use super::spec::Group;
-use super::verdicts::{Times, mean_process_seconds};
-use crate::stats::{BLOCKS_MIN, PASSES_MAX, PASSES_MIN, PassCosts, passes_per_process};
+use super::verdicts::Times;
+use crate::stats::{PASSES_MAX, PASSES_MIN, PassCosts, passes_per_process};
 use crate::workload::Outcome;
-
-/// Blocks that have to fit into the time after the first: two of all cells, and as much time for those that are open then.
-const BLOCKS_AFTER_FIRST: f64 = BLOCKS_MIN as f64;
 
 /// The share of the time of a process that should be timed work.
 const TIMED_SHARE_MIN: f64 = 0.7;
 
-/// Estimates the passes from the first block. Where time is left for them, processes make more passes until enough of their
-/// time is timed work; where it is not, they make fewer. Reference and cells of a group make the same number. An open loop has
-/// one pass.
-pub(super) fn passes_of_groups(
-    groups: &[Group],
-    samples: &[Sample],
-    seconds_left: Option<f64>,
-) -> Vec<usize> {
-    let first: Vec<&Sample> = samples.iter().filter(|sample| sample.block == 0).collect();
-    let times = Times::new(groups, first.iter().copied());
+/// What runs next: these cells of each group, with the references of groups with cells, and the blocks that should fit into the
+/// time, in seconds. It may be infinite.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next<'a> {
+    pub(super) cells: &'a [Vec<usize>],
+    pub(super) blocks: u32,
+    pub(super) seconds: f64,
+}
+
+/// Estimates the passes from all samples. Where time is left for them, processes make more passes until enough of their time is
+/// timed work; where it is not, they make fewer. Reference and cells of a group make the same number. An
+/// open loop has one pass.
+pub(super) fn passes_of_groups(groups: &[Group], samples: &[Sample], next: Next<'_>) -> Vec<usize> {
+    let times = Times::new(groups, samples.iter());
     let of_group = |at: usize, group: &Group| {
-        let outcomes: Vec<&Outcome> = outcomes(&first, at).collect();
-        let costs: Vec<PassCosts> = outcomes.iter().map(|outcome| costs(outcome)).collect();
-        let logs = |outcome: &&Outcome| outcome.passes.iter().map(|pass| pass.seconds.ln()).collect();
-        let processes: Vec<Vec<f64>> = outcomes.iter().map(logs).collect();
-        // One pair says little, so the pairs of similar groups count as well.
-        let alike = |other: &Group| other.workload == group.workload && other.durable == group.durable;
-        let alike = (0..groups.len()).filter(|&other| alike(&groups[other]));
-        let pairs: Vec<f64> = alike.flat_map(|other| times.pairs(other)).collect();
+        let costs: Vec<PassCosts> = mine(samples, at).filter_map(costs).collect();
+        let logs = |outcome: &Outcome| outcome.passes.iter().map(|pass| pass.seconds.ln()).collect();
+        // One group says little about its noise, so similar groups count as well.
+        let alike = |&other: &usize| {
+            groups[other].workload == group.workload && groups[other].durable == group.durable
+        };
+        let alike: Vec<usize> = (0..groups.len()).filter(alike).collect();
+        let of_alike = alike.iter().flat_map(|&other| mine(samples, other));
+        let processes: Vec<Vec<f64>> =
+            of_alike.filter_map(|sample| sample.outcome.as_ref()).map(logs).collect();
+        let pairs: Vec<f64> = alike.iter().flat_map(|&other| times.pairs(other)).collect();
         passes_per_process(&costs, &processes, &pairs)
     };
     let repeats = |at: usize| groups[at].workload.is_compared();
     let choose = |(at, group): (usize, &Group)| if repeats(at) { of_group(at, group) } else { 1 };
     let mut passes: Vec<u32> = groups.iter().enumerate().map(choose).collect();
 
-    let block_seconds = |passes: &[u32]| -> f64 {
-        first.iter().map(|sample| process_seconds(sample, samples, passes[sample.group])).sum()
+    let groups: Vec<Costs> = (0..groups.len()).map(|at| Costs::of(samples, at, &next.cells[at])).collect();
+    let fits = |passes: &[u32]| {
+        let block: f64 = groups.iter().zip(passes).map(|(costs, &passes)| costs.seconds(passes)).sum();
+        block * f64::from(next.blocks) <= next.seconds
     };
-    let fits =
-        |passes: &[u32]| seconds_left.is_none_or(|left| block_seconds(passes) * BLOCKS_AFTER_FIRST <= left);
     while !fits(&passes) && passes.iter().any(|&passes| passes > PASSES_MIN) {
         for passes in &mut passes {
             *passes = (*passes - 1).max(PASSES_MIN.min(*passes));
@@ -50,7 +54,7 @@ pub(super) fn passes_of_groups(
     for more in PASSES_MIN..=PASSES_MAX {
         for at in (0..groups.len()).filter(|at| repeats(*at)) {
             let before = passes[at];
-            if before < more && timed_share(outcomes(&first, at), before) < TIMED_SHARE_MIN {
+            if before < more && groups[at].timed_share(before) < TIMED_SHARE_MIN {
                 passes[at] = more;
                 if !fits(&passes) {
                     passes[at] = before;
@@ -61,30 +65,54 @@ pub(super) fn passes_of_groups(
     passes.into_iter().map(|passes| passes as usize).collect()
 }
 
-fn outcomes<'a>(samples: &'a [&Sample], group: usize) -> impl Iterator<Item = &'a Outcome> {
-    samples.iter().filter(move |sample| sample.group == group).filter_map(|sample| sample.outcome.as_ref())
+fn mine(samples: &[Sample], group: usize) -> impl Iterator<Item = &Sample> {
+    samples.iter().filter(move |sample| sample.group == group)
 }
 
-fn costs(outcome: &Outcome) -> PassCosts {
-    let total: f64 = outcome.passes.iter().map(|pass| pass.total_seconds).sum();
-    PassCosts { process: outcome.setup_seconds, pass: total / outcome.passes.len().max(1) as f64 }
+fn costs(sample: &Sample) -> Option<PassCosts> {
+    let passes = &sample.outcome.as_ref()?.passes;
+    let total: f64 = passes.iter().map(|pass| pass.total_seconds).sum();
+    Some(PassCosts { process: sample.process_seconds - total, pass: total / passes.len() as f64 })
 }
 
-/// How long the process of a sample takes with this many passes.
-fn process_seconds(sample: &Sample, all: &[Sample], passes: u32) -> f64 {
-    let now = mean_process_seconds(all, sample.group, sample.cell);
-    let Some(outcome) = &sample.outcome else { return now };
-    now + (f64::from(passes) - outcome.passes.len() as f64) * costs(outcome).pass
+/// The costs of a group in a block, in seconds: without passes, and of one pass of every process with its timed part.
+#[derive(Debug, Default)]
+struct Costs {
+    processes: f64,
+    passes: f64,
+    timed: f64,
 }
 
-/// The timed share of a group if its processes make this many passes.
-fn timed_share<'a>(outcomes: impl Iterator<Item = &'a Outcome>, passes: u32) -> f64 {
-    let (mut timed, mut all) = (0.0, 0.0);
-    for outcome in outcomes {
-        let costs = costs(outcome);
-        let of_passes: f64 = outcome.passes.iter().map(|pass| pass.seconds * f64::from(pass.repeats)).sum();
-        timed += of_passes / outcome.passes.len().max(1) as f64 * f64::from(passes);
-        all += costs.process + costs.pass * f64::from(passes);
+impl Costs {
+    /// Of these cells and both runs of the reference. Of no cells, nothing.
+    fn of(samples: &[Sample], group: usize, cells: &[usize]) -> Self {
+        let mut all = Self::default();
+        let others = cells.iter().filter(|cell| **cell != 0);
+        let references: &[usize] = if cells.is_empty() { &[] } else { &[0, 0] };
+        for &cell in others.chain(references) {
+            let runs: Vec<(PassCosts, f64)> = mine(samples, group)
+                .filter(|sample| sample.cell == cell)
+                .filter_map(|sample| Some((costs(sample)?, timed(sample.outcome.as_ref()?))))
+                .collect();
+            let count = runs.len().max(1) as f64;
+            all.processes += runs.iter().map(|(costs, _)| costs.process).sum::<f64>() / count;
+            all.passes += runs.iter().map(|(costs, _)| costs.pass).sum::<f64>() / count;
+            all.timed += runs.iter().map(|(_, timed)| timed).sum::<f64>() / count;
+        }
+        all
     }
-    timed / all
+
+    fn seconds(&self, passes: u32) -> f64 {
+        self.processes + self.passes * f64::from(passes)
+    }
+
+    fn timed_share(&self, passes: u32) -> f64 {
+        self.timed * f64::from(passes) / self.seconds(passes)
+    }
+}
+
+/// Timed seconds of one pass.
+fn timed(outcome: &Outcome) -> f64 {
+    let all: f64 = outcome.passes.iter().map(|pass| pass.seconds * f64::from(pass.repeats)).sum();
+    all / outcome.passes.len() as f64
 }

@@ -202,6 +202,28 @@ impl Plan {
         Ok(all)
     }
 
+    /// Leaves groups out until `fits` accepts the rest, and returns their titles. Those that tell least go first.
+    pub(super) fn leave_out(&mut self, fits: impl Fn(&[Group]) -> bool) -> Vec<String> {
+        let mut left_out = Vec::new();
+        while !fits(&self.groups) {
+            let of_first = |group: &Group| group.dataset == self.datasets[0].name;
+            let value = |group: &Group| (of_first(group), group.workload.varies("encoder"), group.durable);
+            let rest = |group: &&Group| !of_first(group) || !group.workload.varies("encoder");
+            let Some(least) = self.groups.iter().rev().filter(rest).min_by_key(|group| value(group)) else {
+                break;
+            };
+            let title = least.to_string();
+            self.without(std::slice::from_ref(&title));
+            left_out.push(title);
+        }
+        left_out
+    }
+
+    /// Leaves out the groups with these titles.
+    pub(super) fn without(&mut self, titles: &[String]) {
+        self.groups.retain(|group| !titles.contains(&group.to_string()));
+    }
+
     /// Whether there is no cell, or only the reference although a flag names another part.
     pub(super) fn is_empty(&self, args: &Args) -> bool {
         let cells = || self.groups.iter().flat_map(|group| &group.cells);
@@ -232,6 +254,11 @@ impl Plan {
             "{group}: a process would make {calls} writes, and percentiles need at least {CALLS_MIN}. Give a higher --rate or \
              a smaller --batch"
         )))
+    }
+
+    /// Indexes of the cells of each group.
+    pub(super) fn all_cells(&self) -> Vec<Vec<usize>> {
+        self.groups.iter().map(|group| (0..group.cells.len()).collect()).collect()
     }
 
     pub(super) fn cell_count(&self) -> usize {
@@ -421,6 +448,22 @@ mod tests {
         assert!(named.groups.iter().all(|group| names(group) == ["ring/file/tsm1", "ring/native/tsm1"]));
         let error = plan("--workload latency --rate 1k --batch 1000").check_paces().expect_err("five calls");
         assert!(error.to_string().contains("higher --rate"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out() {
+        let mut all = plan("");
+        let titles: Vec<String> = all.groups.iter().map(ToString::to_string).collect();
+        let left_out = all.leave_out(|groups| groups.len() < titles.len() - 1);
+        let (gone, kept) = ("delete of nyc_flights, not durable", "scan of nyc_flights");
+        assert!(left_out.len() == 2 && left_out[0].starts_with(gone), "{left_out:?}");
+        assert!(all.groups.iter().any(|group| group.to_string() == kept));
+        let mut again = plan("");
+        again.without(&left_out);
+        assert_eq!(again.cell_count(), all.cell_count());
+        all.leave_out(|_| false);
+        assert!(all.groups.iter().all(|group| group.dataset == "nyc_weather"), "encoders stay");
+        assert!(all.groups.iter().any(|group| group.workload == Workload::Snapshot));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Results {
     }
 
     /// Writes `run.json`, or reads what the earlier run measured. Refuses an earlier run of something else.
-    pub(super) fn begin(&mut self, run: Run) -> Result<(), Failure> {
+    pub(super) fn begin(&mut self, run: Run) -> Result<&Run, Failure> {
         if self.dir.resume {
             let path = self.dir.path.join("run.json");
             let text = fs::read_to_string(&path).map_err(|error| Failure::io(&path, &error))?;
@@ -52,7 +52,7 @@ impl Results {
             self.write_run()?;
             self.dir.mark_latest();
         }
-        Ok(())
+        Ok(self.run.as_ref().expect("just set"))
     }
 
     /// The samples of the run that is continued.

@@ -33,6 +33,9 @@ pub(super) struct Run {
     /// Hash of the names of all cells.
     plan: String,
     datasets: Vec<DataFile>,
+    /// Groups of the plan that do not run, because the time is too short for them.
+    #[serde(default)]
+    pub(super) left_out: Vec<String>,
     /// Mean number of running processes in the minute before the run. `None` if the system does not say.
     load_before: Option<f64>,
     /// The same in the last minute of the run, the run itself included. `None` while it runs.
@@ -70,6 +73,7 @@ impl Run {
             seed,
             plan,
             datasets: files,
+            left_out: Vec::new(),
             load_before: load(),
             load_after: None,
         })

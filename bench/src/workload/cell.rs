@@ -41,6 +41,8 @@ pub(crate) struct Cell<'a> {
     pub(crate) engines: PathBuf,
 }
 
+// Engines of earlier repetitions are dropped, not closed: a close would sync what the next repetition removes.
+
 /// An engine after the timed work, and the values that one repetition wrote, read or deleted.
 struct Done<'a> {
     store: Store,
@@ -79,7 +81,6 @@ impl Cell<'_> {
             if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None, latency: None });
             }
-            store.close()?;
         }
     }
 
@@ -94,7 +95,6 @@ impl Cell<'_> {
             if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None, latency: None });
             }
-            store.close()?;
         }
     }
 
@@ -116,7 +116,6 @@ impl Cell<'_> {
             if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None, latency: None });
             }
-            store.close()?;
         }
     }
 
@@ -161,7 +160,6 @@ impl Cell<'_> {
             if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: Some(deletes.values), latency: None });
             }
-            store.close()?;
         }
     }
 
@@ -176,7 +174,6 @@ impl Cell<'_> {
             if passes.add(spent)? {
                 return Ok(Done { store, dir, passes, values: None, latency: None });
             }
-            store.close()?;
         }
     }
 

@@ -80,22 +80,28 @@ pub(super) struct Deletes {
 }
 
 impl Deletes {
-    /// Random series, each without the points between its first and last quarter.
+    /// Ranges of random series, in the half of their points that is neither at the begin nor at the end. With few series, there
+    /// are several ranges of each.
     pub(super) fn random(store: &Store) -> Result<Self> {
         let mut series: Vec<(Vec<u8>, Vec<Vec<u8>>)> = keys_by_series(store)?.into_iter().collect();
         Rng::named("delete").shuffle(&mut series);
         series.truncate(DELETES);
+        let rounds = DELETES.div_ceil(series.len());
         let (mut reader, mut column) = (store.reader(), Column::new(FieldType::Float));
         let mut all = Self { of: Vec::new(), values: 0 };
-        for (series, keys) in series {
-            reader.read(field_key(&keys[0])?, TimeRange::ALL, &mut column)?;
-            let times = column.times();
-            let range = TimeRange::new(times[times.len() / 4], times[times.len() * 3 / 4]);
-            for key in &keys {
-                reader.read(field_key(key)?, range, &mut column)?;
-                all.values += column.len() as u64;
+        for round in 0..rounds {
+            for (series, keys) in &series {
+                reader.read(field_key(&keys[0])?, TimeRange::ALL, &mut column)?;
+                let times = column.times();
+                let at = |round| times[times.len() / 4 + times.len() / 2 * round / rounds];
+                let (begin, next) = (at(round), at(round + 1));
+                let range = TimeRange::new(begin, begin.max(next.saturating_sub(1)));
+                for key in keys {
+                    reader.read(field_key(key)?, range, &mut column)?;
+                    all.values += column.len() as u64;
+                }
+                all.of.push((series.clone(), range));
             }
-            all.of.push((series, range));
         }
         Ok(all)
     }

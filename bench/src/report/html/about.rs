@@ -9,7 +9,7 @@ use super::text::{download, escape};
 use super::{Sample, Summary};
 
 /// What the page shows of `run.json`: a title and the places of its fields. Several fields are joined.
-const ENVIRONMENT: [(&str, &[&str]); 14] = [
+const ENVIRONMENT: [(&str, &[&str]); 15] = [
     ("Repeat with", &["/command"]),
     ("Date", &["/date"]),
     ("Commit", &["/commit"]),
@@ -27,6 +27,7 @@ const ENVIRONMENT: [(&str, &[&str]); 14] = [
     ("rustc", &["/rustc"]),
     ("Flags", &["/flags"]),
     ("Seed", &["/seed"]),
+    ("Left out, because the time was short", &["/left_out"]),
 ];
 
 pub(super) fn all(summary: &Summary, run: &Value, samples: &[Sample]) -> String {
@@ -66,6 +67,8 @@ fn text(value: &Value) -> Option<String> {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         Value::Number(number) if number.is_f64() => number.as_f64().map(|number| format!("{number:.1}")),
+        Value::Array(all) if all.is_empty() => None,
+        Value::Array(all) => Some(all.iter().filter_map(text).collect::<Vec<_>>().join("; ")),
         other => Some(other.to_string()),
     }
 }
