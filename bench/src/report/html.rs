@@ -50,7 +50,7 @@ pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String
         out,
         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>Tsmith: the matrix, {}</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n{STYLE}</style>\n\
-         </head>\n<body>\n<a class=\"skip\" href=\"#results\">Skip to the results</a>\n{}<header>\n\
+         </head>\n<body>\n<a class=\"skip\" href=\"#main\">Skip to the results</a>\n{}<header>\n\
          <h1>Tsmith: the matrix</h1>\n",
         escape(&summary.about.commit),
         interval::MARKERS
@@ -60,7 +60,7 @@ pub(super) fn page(summary: &Summary, run: &Value, samples: &[Sample]) -> String
     write_navigation(&mut out, &[&main, &end]);
     let _ = write!(
         out,
-        "</header>\n<main>\n{main}</main>\n<footer>\n{end}</footer>\n<dialog aria-label=\"One cell\"><form method=\"dialog\">\
+        "</header>\n<main id=\"main\">\n{main}</main>\n<footer>\n{end}</footer>\n<dialog aria-label=\"One cell\"><form method=\"dialog\">\
          <button>Close</button></form><div></div></dialog>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
     );
     out
@@ -82,9 +82,11 @@ fn main(summary: &Summary, samples: &[Sample]) -> String {
     let mut out = String::new();
     overview::write(&mut out, summary);
     write_controls(&mut out, summary);
-    out += "<section id=\"results\" aria-label=\"Results\">\n";
-    table::write(&mut out, summary);
-    out += "</section>\n";
+    if compared(summary).next().is_some() {
+        out += "<section id=\"results\" aria-label=\"Results\">\n";
+        table::write(&mut out, summary);
+        out += "</section>\n";
+    }
     latency::write(&mut out, summary);
     stores::write(&mut out, summary);
     go_lines::write(&mut out, summary);

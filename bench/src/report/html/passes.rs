@@ -4,8 +4,15 @@ use std::fmt::Write as _;
 
 use super::axis::{LogAxis, duration};
 use super::text::{escape, seconds, short};
-use super::{CellSummary, GroupSummary, Sample, Summary, cell_id, is_reference, latency, table, word};
+use super::{
+    CellSummary, GroupSummary, Sample, Summary, cell_id, compared, is_reference, latency, table, word,
+};
 use crate::workload::Outcome;
+
+/// Explains the plots of passes.
+const INTRODUCTION: &str = "<p>A dot is one timed pass; a higher dot took \
+    longer. The line is the figure of its process: the fastest pass, or for workloads that sync in the loop \
+    the mean. Grey lines are the two runs of the reference in the same block.</p>\n";
 
 /// Most labels below a plot.
 const LABELS_MAX: usize = 12;
@@ -22,9 +29,10 @@ struct Run<'a> {
 
 pub(super) fn write(out: &mut String, summary: &Summary, samples: &[Sample]) {
     *out += "<section id=\"passes\" aria-labelledby=\"passes-title\">\n<h2 id=\"passes-title\">Every pass \
-             <span class=\"dim\">one plot for each cell</span></h2>\n<p>A dot is one timed pass; a higher dot took \
-             longer. The line is the figure of its process: the fastest pass, or for workloads that sync in the loop \
-             the mean. Grey lines are the two runs of the reference in the same block.</p>\n";
+             <span class=\"dim\">one plot for each cell</span></h2>\n";
+    if compared(summary).next().is_some() {
+        *out += INTRODUCTION;
+    }
     for group in &summary.groups {
         let _ = writeln!(
             out,

@@ -59,27 +59,35 @@ fn samples(groups: &[Group]) -> Vec<Sample> {
 
 /// A browser and the page in a directory. `None` without a browser.
 fn opened() -> Option<(Browser, Summary, PathBuf, tempfile::TempDir)> {
+    let groups = groups();
+    let samples = samples(&groups);
+    opened_of(&groups, &samples)
+}
+
+/// A browser and the page of these samples.
+pub(super) fn opened_of(
+    groups: &[Group],
+    samples: &[Sample],
+) -> Option<(Browser, Summary, PathBuf, tempfile::TempDir)> {
     let Some(browser) = Browser::start() else {
         eprintln!("skipped: Chromium is not installed");
         return None;
     };
-    let groups = groups();
-    let samples = samples(&groups);
-    let summary = Summary::new(about(), host(), &groups, &samples);
+    let summary = Summary::new(about(), host(), groups, samples);
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("report.html");
-    fs::write(&path, page(&summary, &run(), &samples)).expect("writes");
+    fs::write(&path, page(&summary, &run(), samples)).expect("writes");
     Some((browser, summary, path, dir))
 }
 
 /// Texts of the elements that a selector finds.
-fn texts(browser: &mut Browser, selector: &str) -> Vec<String> {
+pub(super) fn texts(browser: &mut Browser, selector: &str) -> Vec<String> {
     let script = format!("[...document.querySelectorAll('{selector}')].map(e => e.textContent.trim())");
     serde_json::from_value(browser.eval(&script)).expect("texts")
 }
 
 /// Names of elements that are wider than the window.
-const TOO_WIDE: &str = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, .unseen, thead, dialog:not([open])') && \
+pub(super) const TOO_WIDE: &str = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, .unseen, thead, dialog:not([open])') && \
     !e.matches('.skip, use, defs, defs *') && e.getClientRects().length && \
     (e.getBoundingClientRect().right > document.documentElement.clientWidth + 1 || e.getBoundingClientRect().left < -1))\
     .map(e => e.outerHTML.slice(0, 80)).concat(document.documentElement.scrollWidth > document.documentElement.clientWidth ? 'page' : [])";

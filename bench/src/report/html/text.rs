@@ -34,6 +34,15 @@ pub(in crate::report) fn seconds(value: f64) -> String {
     }
 }
 
+/// A range of durations, with one unit if that is enough.
+pub(super) fn seconds_range(low: f64, high: f64) -> String {
+    let (low, high) = (seconds(low), seconds(high));
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number} to {high}"),
+        _ => format!("{low} to {high}"),
+    }
+}
+
 /// Values per second, in thousands or millions.
 pub(super) fn per_second(value: f64) -> String {
     match value {
@@ -74,6 +83,8 @@ mod tests {
             ["12.0 values/s", "3.69 k values/s", "12.2 M values/s"]
         );
         let found = [2e-6, 0.0315, 6.0, 600.0, 9000.0].map(seconds);
+        assert_eq!(seconds_range(0.0031, 0.0042), "3.10 to 4.20 ms");
+        assert_eq!(seconds_range(0.0009, 0.0042), "900 µs to 4.20 ms");
         assert_eq!(found, ["2.00 µs", "31.5 ms", "6.00 s", "10 min", "2.50 h"]);
     }
 

@@ -57,25 +57,13 @@ pub(super) fn write(out: &mut String, title: &str, entries: &[Entry<'_>]) {
             format!("{step}{:.1} {:.1}", x(*share), y(axis, *mid))
         });
         let _ = write!(out, "<path d=\"{}\"/>", path.collect::<String>());
-        // Intervals of neighbouring lines do not cover each other.
-        let shift = (at as f64 - (entries.len() - 1) as f64 / 2.0) * 3.0;
         for (share, low, mid, high) in &points {
-            let at_x = x(*share) + if low < high { shift } else { 0.0 };
+            let x = x(*share);
             if low < high {
-                let _ = write!(
-                    out,
-                    "<path class=\"ends\" d=\"M{at_x:.1} {:.1}V{:.1}\"/>",
-                    y(axis, *low),
-                    y(axis, *high)
-                );
+                let (low, high) = (y(axis, *low), y(axis, *high));
+                let _ = write!(out, "<path class=\"ends\" d=\"M{x:.1} {low:.1}V{high:.1}\"/>");
             }
-            let _ = write!(
-                out,
-                "<use href=\"#l-{}\" x=\"{:.1}\" y=\"{:.1}\"/>",
-                at % STYLES,
-                x(*share),
-                y(axis, *mid)
-            );
+            let _ = write!(out, "<use href=\"#l-{}\" x=\"{x:.1}\" y=\"{:.1}\"/>", at % STYLES, y(axis, *mid));
         }
         *out += "</g>";
     }
