@@ -41,7 +41,7 @@ use crate::failure::Failure;
 use crate::out;
 use crate::program::Bench;
 use crate::report;
-use crate::report::summary::{About, DatasetLines, GoLine, StoreLabel, Summary};
+use crate::report::summary::{About, DatasetLines, GoLine, PartLabel, StoreLabel, Summary};
 use crate::stats::BLOCKS_MIN;
 use args::Args;
 use budget::Budget;
@@ -193,6 +193,7 @@ fn about(args: &Args, plan: &Plan, bench: &Bench, datasets: Vec<DatasetLines>, h
         seed: args.seed,
         threads: args.threads.clone(),
         datasets,
+        parts: PartLabel::all(&bench.registry, &plan.groups),
         stores: stores.map(|store| StoreLabel::of(&**store)).collect(),
         go_lines: Vec::new(),
     }

@@ -33,7 +33,7 @@ impl CellSpec {
         is_durable(&self.durability)
     }
 
-    pub(super) fn axis(&self, axis: &str) -> Option<&str> {
+    pub(crate) fn axis(&self, axis: &str) -> Option<&str> {
         match axis {
             "storer" => Some(&self.storer),
             "log" => Some(&self.log),

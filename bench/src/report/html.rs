@@ -13,6 +13,7 @@ mod interval;
 mod latency;
 mod overview;
 mod pareto;
+mod parts;
 mod passes;
 mod stores;
 mod table;
@@ -33,9 +34,10 @@ const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 
 /// Sections, each with its name in the navigation.
-const SECTIONS: [(&str, &str); 7] = [
+const SECTIONS: [(&str, &str); 8] = [
     ("results", "Results"),
     ("latency", "Latency"),
+    ("parts", "Parts"),
     ("pareto", "Encoders"),
     ("passes", "Every pass"),
     ("how", "How to read this page"),
@@ -88,6 +90,7 @@ fn main(summary: &Summary, samples: &[Sample]) -> String {
         out += "</section>\n";
     }
     latency::write(&mut out, summary);
+    parts::write(&mut out, summary);
     stores::write(&mut out, summary);
     go_lines::write(&mut out, summary);
     pareto::write(&mut out, summary);

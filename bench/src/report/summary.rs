@@ -3,6 +3,7 @@
 mod cell;
 mod go_line;
 mod latency;
+mod part;
 mod store;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::stats::{Estimate, Interval, Judge, Verdict, holm};
 pub(super) use cell::{CellSummary, GroupSummary};
 pub(crate) use go_line::GoLine;
 pub(super) use latency::LatencySummary;
+pub(crate) use part::PartLabel;
 pub(crate) use store::StoreLabel;
 
 /// The probability of any false alarm of `--fail-if`.
@@ -60,6 +62,8 @@ pub(crate) struct About {
     pub(crate) seed: u64,
     pub(crate) threads: Vec<u16>,
     pub(crate) datasets: Vec<DatasetLines>,
+    /// The parts that the run compares.
+    pub(crate) parts: Vec<PartLabel>,
     /// Whole stores of other projects that the run compares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) stores: Vec<StoreLabel>,

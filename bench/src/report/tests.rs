@@ -2,7 +2,7 @@
 
 use std::slice::from_ref;
 
-use super::summary::{About, DatasetLines, GoLine, StoreLabel};
+use super::summary::{About, DatasetLines, GoLine, PartLabel, StoreLabel};
 use super::trust::Trust;
 use super::*;
 use crate::matrix::host::{Disk, Host, Latency};
@@ -56,6 +56,13 @@ pub(super) fn about() -> About {
             mvalues_per_s: Some(0.782),
             cpu_s_per_mvalues: Some(1.38),
             bytes_per_value: None,
+        }],
+        parts: vec![PartLabel {
+            part: "log".into(),
+            name: "a-log-of-another-crate-with-a-long-name".into(),
+            summary: "crate <other> 1.0: one fdatasync for each record, in a file that is never truncated"
+                .into(),
+            durabilities: vec!["each".into()],
         }],
         ..About::default()
     }

@@ -6,7 +6,7 @@ use super::axis::LogAxis;
 use super::text::{escape, short, without_zeros};
 use super::{
     CellSummary, GroupSummary, Summary, cell_id, class, compared, headline, interval, is_reference, kept,
-    word,
+    parts, word,
 };
 use crate::duration::plain_duration;
 use crate::stats::SizeVerdict;
@@ -153,8 +153,10 @@ fn write_row(
     let class = if reference && row.error.is_none() { "reference" } else { class(row) };
     let word = if class == "reference" { "reference" } else { word(row) };
     let name = name(&row.name, &group.rows[0].name);
-    let name = cell_id(summary, group, row)
-        .map_or(name.clone(), |(group, cell)| format!("<a href=\"#cell-{group}-{cell}\">{name}</a>"));
+    let name = cell_id(summary, group, row).map_or(name.clone(), |(at, cell)| {
+        let tooltip = parts::tooltip(summary, group, row);
+        format!("<a href=\"#cell-{at}-{cell}\"{tooltip}>{name}</a>")
+    });
     let _ = write!(
         out,
         "<tr role=\"row\" class=\"{class}\" data-verdict=\"{word}\"><th role=\"rowheader\" scope=\"row\">{name}</th>\

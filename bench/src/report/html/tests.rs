@@ -234,3 +234,17 @@ fn downloads_are_the_data() {
 fn csv_of(summary: &Summary) -> String {
     super::super::csv::text(summary)
 }
+
+#[test]
+fn parts_say_what_they_are() {
+    let groups = groups();
+    let summary = Summary::new(about(), host(), &groups, &samples(&groups));
+    let page = page(&summary, &run(), &samples(&groups));
+    let label = "crate &lt;other&gt; 1.0: one fdatasync for each record, in a file that is never truncated; durability: each";
+    assert!(page.contains(&format!("<dd>{label}</dd>")), "{page}");
+    // On the row of the cell with this log, and on no row of the reference.
+    assert_eq!(
+        page.matches(&format!(" title=\"log a-log-of-another-crate-with-a-long-name: {label}\"")).count(),
+        1
+    );
+}
