@@ -189,6 +189,18 @@ pub enum ErrorKind {
         /// The known names.
         known: Vec<&'static str>,
     },
+    /// A numeric option is outside its range.
+    #[error("the option {option} is {asked}: give a number from {min} to {max}")]
+    OptionRange {
+        /// The name of the option.
+        option: &'static str,
+        /// The number the caller passed.
+        asked: usize,
+        /// The smallest number.
+        min: usize,
+        /// The largest number.
+        max: usize,
+    },
     /// A text is not the names of three parts.
     #[error("expected STORER/LOG/ENCODER, for example ring/file/tsm1")]
     PartsSyntax,

@@ -57,9 +57,9 @@ pub struct Options {
     /// Maximum memory for the index of a file being written. The rest spills to a temporary file. (InfluxDB
     /// moves the complete index to a file at 64 MiB.)
     pub index_bytes: usize,
-    /// Maximum points in a block of a new file, from 1 to 65,536 (`DefaultMaxPointsPerBlock`, 1000). Other
-    /// numbers count as the nearest of these. Files are read whatever their size of blocks, also by influxd.
-    /// A compaction does not split larger blocks that it can copy.
+    /// Maximum points in a block of a new file, from 1 to 65,536 (`DefaultMaxPointsPerBlock`, 1000). An
+    /// opening with another number fails. Files are read whatever their size of blocks, also by influxd. A
+    /// compaction does not split larger blocks that it can copy.
     pub points_per_block: usize,
     /// Decoders for blocks of other encoders than the engine's own. A [`Registry`](crate::Registry) sets its
     /// own here.

@@ -39,6 +39,7 @@ impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Na
     /// - Another process has the directory open.
     /// - A file or the log is corrupt, or the manifest names other parts. Nothing is changed.
     /// - A directory is missing and [`Options::create`] is off.
+    /// - An option is outside its range.
     pub fn open(dirs: Dirs, options: Options) -> Result<Self> {
         Self::open_on(L::Fs::default(), dirs, options)
     }
@@ -51,6 +52,16 @@ impl<S: Storer + Default + Named, L: Log + Named, E: BlockEncoder + Default + Na
         let [storer, log, encoder] = [S::NAME, L::NAME, E::NAME].map(str::to_owned);
         Self::open_with(fs, Factories::new(Parts { storer, log, encoder }), dirs, options)
     }
+}
+
+/// Refuses options outside their range, before anything is written.
+fn check_options(options: &Options) -> Result<()> {
+    let asked = options.points_per_block;
+    if (1..=BLOCK_VALUES_MAX).contains(&asked) {
+        return Ok(());
+    }
+    let kind = ErrorKind::OptionRange { option: "points_per_block", asked, min: 1, max: BLOCK_VALUES_MAX };
+    Err(Error::new(OPERATION, kind))
 }
 
 impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
@@ -75,7 +86,7 @@ impl<S: Storer, L: Log + ?Sized, E: BlockEncoder> Engine<S, L, E> {
             is_influx_readable: own.is_influx_readable(),
         };
         options.decoders = options.decoders.or(own);
-        options.points_per_block = options.points_per_block.clamp(1, BLOCK_VALUES_MAX);
+        check_options(&options)?;
         prepare(&fs, &dirs.data, options.create)?;
         // Checked before anything is written, so a refused directory stays unchanged. Checked again under the
         // lock.

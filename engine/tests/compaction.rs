@@ -92,13 +92,27 @@ fn block_size_is_an_option_of_each_opening() {
     assert_eq!(read(&shard, "m").times(), times(0, 22_500));
     shard.close().expect("closes");
 
-    // More than the largest block counts as the largest.
-    let shard = with(1 << 20);
+    let shard = with(65_536);
     file(&shard, "m", 22_500..70_000);
     shard.compact(Compact::Full).expect("enough space");
     assert_eq!(block_counts(&shard), [2]);
     assert_eq!(read(&shard, "m").times(), times(0, 70_000));
     shard.close().expect("closes");
+}
+
+/// Story: an option outside its range was silently replaced by the nearest number.
+#[test]
+fn block_size_outside_its_range_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for points_per_block in [0, 65_537] {
+        let options = Options { points_per_block, ..options() };
+        let refused = engine::open(Dirs::under(dir.path()), options).expect_err("out of range");
+        let ErrorKind::OptionRange { option, asked, min: 1, max: 65_536 } = refused.kind() else {
+            panic!("{refused}")
+        };
+        assert_eq!((*option, *asked), ("points_per_block", points_per_block));
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0, "nothing was written");
 }
 
 #[test]
