@@ -188,6 +188,20 @@ fn interrupted_run_reports_what_it_has() {
     assert!(rows.iter().any(|row| row["mvalues_per_s"]["mid"].is_f64()), "{rows:?}");
 }
 
+/// Story: the first process of a cell built the engine that later ones copied, and its memory counted.
+#[test]
+#[cfg(target_os = "linux")]
+fn building_an_engine_is_no_memory_of_the_cell() {
+    let place = Place::new();
+    assert_code(&place.run(&["--blocks", "2", "--dataset", "nyc_weather", "--out", "out"]), 0, &[]);
+    let lines = place.read("out/results.jsonl");
+    let samples = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let memory: Vec<f64> = samples.map(|sample| sample["peak_rss_mib"].as_f64().expect("a number")).collect();
+    let (least, most) =
+        memory.iter().fold((f64::MAX, 0.0f64), |(low, high), &mib| (low.min(mib), high.max(mib)));
+    assert!(most < least * 1.5, "{memory:?}");
+}
+
 /// Story: two files of one name were one dataset in the report.
 #[test]
 fn files_of_one_name_are_told_apart() {

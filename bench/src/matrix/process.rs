@@ -48,6 +48,9 @@ pub(crate) struct CellArgs {
     /// How long an open loop measures.
     #[arg(long)]
     milliseconds: Option<u64>,
+    /// Only build the engine that the workload needs.
+    #[arg(long)]
+    build: bool,
     /// A prepared dataset.
     #[arg(long)]
     points: PathBuf,
@@ -97,10 +100,36 @@ pub(crate) fn run(args: &CellArgs, bench: &Bench) -> Result {
         };
         let registry = &bench.registry;
         let pace = args.pace();
-        Cell { registry, setup, workload, threads, pace, input, next_pass, begun, dir, engines }.run()?
+        let cell = Cell {
+            registry,
+            setup,
+            workload,
+            threads,
+            pace,
+            input,
+            next_pass,
+            begun,
+            dir,
+            engines,
+            build_apart,
+        };
+        if args.build {
+            return cell.build();
+        }
+        cell.run()?
     };
     out::print(serde_json::to_string(&outcome)?);
     Ok(())
+}
+
+/// Runs this program again with `--build`.
+fn build_apart() -> Result {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.args(std::env::args_os().skip(1)).arg("--build").stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().into())
 }
 
 /// A child process that runs a cell. It works only while one of these functions runs.

@@ -23,7 +23,7 @@ pub(super) fn text(summary: &Summary) -> String {
     if summary.groups.iter().any(|group| group.group.pace.is_some()) {
         out += latency::LEGEND;
     }
-    if summary.compared > 0 {
+    if summary.groups.iter().any(|group| group.group.pace.is_none()) {
         write_legend(&mut out, summary.blocks);
     }
     if let Some(advice) = summary.advice() {

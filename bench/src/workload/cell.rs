@@ -39,6 +39,8 @@ pub(crate) struct Cell<'a> {
     pub(crate) dir: PathBuf,
     /// Where the processes of one run keep closed engines with the same batches. Building one takes longer than copying it.
     pub(crate) engines: PathBuf,
+    /// Runs [`Cell::build`] in another process, whose memory is not measured.
+    pub(crate) build_apart: fn() -> Result,
 }
 
 // Engines of earlier repetitions are dropped, not closed: a close would sync what the next repetition removes.
@@ -99,15 +101,7 @@ impl Cell<'_> {
     }
 
     fn compact(&self) -> Result<Done<'_>> {
-        let made = self.made("compact", |store| {
-            let batches = self.input.batches()?;
-            let parts = batches.chunks(batches.len().div_ceil(COMPACTED_FILES));
-            parts.into_iter().try_for_each(|part| {
-                write(store, part, 1)?;
-                store.snapshot()
-            })
-        })?;
-        let dir = self.dir.join("engine");
+        let (made, dir) = (self.made()?, self.dir.join("engine"));
         let mut passes = Passes::begin(self.next_pass);
         loop {
             let store = self.copy(&made, &dir, self.lazy())?;
@@ -121,7 +115,7 @@ impl Cell<'_> {
 
     fn scan(&self) -> Result<Done<'_>> {
         let dir = self.dir.join("engine");
-        let store = self.copy(&self.in_files()?, &dir, self.lazy())?;
+        let store = self.copy(&self.made()?, &dir, self.lazy())?;
         let keys = store.keys();
         let mut passes = Passes::begin(self.next_pass);
         loop {
@@ -135,7 +129,7 @@ impl Cell<'_> {
 
     fn range(&self) -> Result<Done<'_>> {
         let dir = self.dir.join("engine");
-        let store = self.copy(&self.in_files()?, &dir, self.lazy())?;
+        let store = self.copy(&self.made()?, &dir, self.lazy())?;
         let queries = Query::random(&store)?;
         let mut passes = Passes::begin(self.next_pass);
         loop {
@@ -148,7 +142,7 @@ impl Cell<'_> {
     }
 
     fn delete(&self) -> Result<Done<'_>> {
-        let (made, dir) = (self.in_files()?, self.dir.join("engine"));
+        let (made, dir) = (self.made()?, self.dir.join("engine"));
         let store = self.copy(&made, &dir, self.lazy())?;
         let deletes = Deletes::random(&store)?;
         store.close()?;
@@ -164,8 +158,7 @@ impl Cell<'_> {
     }
 
     fn recover(&self) -> Result<Done<'_>> {
-        let made = self.made("log", |store| write(store, &self.input.batches()?, 1))?;
-        let dir = self.dir.join("engine");
+        let (made, dir) = (self.made()?, self.dir.join("engine"));
         let mut passes = Passes::begin(self.next_pass);
         loop {
             copy_dir(&made, &dir)?;
@@ -211,27 +204,39 @@ impl Cell<'_> {
         Store::open(self.registry, setup, dir)
     }
 
-    /// A closed engine with the dataset in files.
-    fn in_files(&self) -> Result<PathBuf> {
-        self.made("files", |store| {
-            write(store, &self.input.batches()?, 1)?;
-            store.snapshot()
-        })
-    }
-
-    /// A closed engine that `fill` filled, here or in an earlier process with the same parts.
-    fn made(&self, what: &str, fill: impl FnOnce(&Store) -> Result) -> Result<PathBuf> {
-        let Setup { storer, log, encoder, points_per_block, .. } = self.setup;
-        let made = self.engines.join(format!("{what} {storer} {log} {encoder} {points_per_block}"));
+    /// A closed engine with the dataset, as the workload needs it. An earlier process with the same parts may have built it.
+    fn made(&self) -> Result<PathBuf> {
+        let made = self.made_path();
         if !made.exists() {
-            let dir = self.dir.join("engine");
-            let store = self.fresh(&dir, self.lazy())?;
-            fill(&store)?;
-            store.close()?;
-            fs::create_dir_all(&self.engines)?;
-            OsFs.rename(&dir, &made)?;
+            (self.build_apart)()?;
         }
         Ok(made)
+    }
+
+    fn made_path(&self) -> PathBuf {
+        let Setup { storer, log, encoder, points_per_block, .. } = self.setup;
+        let what = match self.workload {
+            Workload::Compact => "compact",
+            Workload::Recover => "log",
+            _ => "files",
+        };
+        self.engines.join(format!("{what} {storer} {log} {encoder} {points_per_block}"))
+    }
+
+    /// Builds the closed engine that the workload needs.
+    pub(crate) fn build(&self) -> Result {
+        let (batches, dir) = (self.input.batches()?, self.dir.join("engine"));
+        let store = self.fresh(&dir, self.lazy())?;
+        let parts = if self.workload == Workload::Compact { COMPACTED_FILES } else { 1 };
+        for part in batches.chunks(batches.len().div_ceil(parts)) {
+            write(&store, part, 1)?;
+            if self.workload != Workload::Recover {
+                store.snapshot()?;
+            }
+        }
+        store.close()?;
+        fs::create_dir_all(&self.engines)?;
+        Ok(OsFs.rename(&dir, &self.made_path())?)
     }
 
     /// Opens a copy of a closed engine.
