@@ -140,6 +140,28 @@ pub(crate) fn dir_size(dir: &Path, extension: &str) -> (u64, usize) {
     total
 }
 
+/// Total length of the files below `dir` without their holes, which take no space.
+pub(crate) fn dir_space(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let space = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => dir_space(&entry.path()),
+        Ok(meta) => meta.len().min(allocated(&meta)),
+        Err(_) => 0,
+    };
+    entries.flatten().map(space).sum()
+}
+
+#[cfg(unix)]
+fn allocated(meta: &fs::Metadata) -> u64 {
+    // In units of 512 bytes, on every system.
+    std::os::unix::fs::MetadataExt::blocks(meta) * 512
+}
+
+#[cfg(not(unix))]
+fn allocated(meta: &fs::Metadata) -> u64 {
+    meta.len()
+}
+
 /// A percentile of sorted numbers: the one at index `len * percent / 100`, as the Go driver counts.
 pub(crate) fn percentile(sorted: &[f64], percent: usize) -> f64 {
     sorted.get(sorted.len() * percent / 100).or(sorted.last()).copied().unwrap_or(f64::NAN)

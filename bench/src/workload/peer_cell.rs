@@ -18,7 +18,7 @@ use super::threads::in_threads;
 use crate::adapter::field_key;
 use crate::error::Result;
 use crate::inputs::Prepared;
-use crate::measure::{dir_size, peak_rss_mib_of, timed_with};
+use crate::measure::{dir_space, peak_rss_mib_of, timed_with};
 use crate::peer::{OpenPeer, StorePeer};
 
 /// One cell, ready to run in a directory of its own.
@@ -153,7 +153,7 @@ impl PeerCell<'_> {
             values: values.unwrap_or(contents.values),
             stored_values: contents.values,
             raw_bytes: contents.raw_bytes,
-            disk_bytes: dir_size(&self.place(), "").0,
+            disk_bytes: dir_space(&self.place()),
             log_bytes: 0,
             peak_rss_mib,
             digest: exact.then(|| format!("{:016x}", contents.digest)),
