@@ -5,9 +5,12 @@
 
 pub mod encoder;
 pub mod log;
+pub mod store;
 
 use encoder::{Alp, Pco};
 use log::{Adapted, Okaywal, RaftEngine, RaftLog};
+use store::{Fjall, Influxd, Redb, VictoriaMetrics};
+use tsmith_bench::Bench;
 use tsmith_engine::Registry;
 
 /// The parts of Tsmith and of other projects.
@@ -27,4 +30,17 @@ pub fn registry() -> Registry {
         )
         .encoder::<Pco>("pco", "crate pco 1: times and numbers, level 8; other types as tsm1")
         .encoder::<Alp>("alp", "crate alp 0.0: floats by ALP or ALP-RD; times and other types as tsm1")
+}
+
+/// The matrix of all parts and stores. Its default run compares the reference with our best log and encoder, and with the
+/// parts and stores of other projects.
+pub fn bench() -> Bench {
+    Bench::new(registry())
+        .store(Fjall)
+        .store(Redb)
+        .store(Influxd)
+        .store(VictoriaMetrics)
+        .select("log", &["native", "raft-engine", "okaywal", "raft-log"])
+        .select("encoder", &["zstd", "pco", "alp"])
+        .select("store", &["fjall", "redb", "influxd", "victoria-metrics"])
 }

@@ -9,5 +9,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    tsmith_bench::main(tsmith_peers::registry())
+    tsmith_peers::bench().main()
 }
