@@ -24,7 +24,12 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
     let rows: Vec<_> = rows.filter(|(group, row)| !is_reference(group, row)).collect();
     if rows.is_empty() {
         let latencies = summary.rows().filter(|(_, row)| row.latency.is_some()).count();
-        let _ = writeln!(out, "<p class=\"lead\">Latencies of <strong>{latencies}</strong> cells.</p>");
+        let lead = match latencies {
+            0 => "Only the reference ran, so nothing is compared.".into(),
+            1 => "Latencies of <strong>one</strong> cell.".into(),
+            _ => format!("Latencies of <strong>{latencies}</strong> cells."),
+        };
+        let _ = writeln!(out, "<p class=\"lead\">{lead}</p>");
     } else {
         write_tally(out, summary, &rows);
     }

@@ -44,11 +44,16 @@
       const own = ["workload", "data", "kept"].every(name => !state[name] || table.dataset[name] === state[name]);
       const title = table.caption.textContent.toLowerCase();
       const rows = [...table.tBodies[0].rows];
-      let any = false;
-      for (const row of rows.filter(row => row.dataset.verdict !== "reference")) {
+      const isFound = row => {
         const text = `${row.cells[0].textContent.toLowerCase()} ${table.dataset.workload} ${title}`;
-        const fits = own && words.every(word => text.includes(word)) &&
-          (!state.verdict || row.dataset.verdict === state.verdict);
+        return words.every(word => text.includes(word));
+      };
+      const compared = rows.filter(row => row.dataset.verdict !== "reference");
+      // A reference alone is shown unless a search excludes it.
+      let any = compared.length === 0 && own && !state.verdict &&
+        rows.some(isFound);
+      for (const row of compared) {
+        const fits = own && isFound(row) && (!state.verdict || row.dataset.verdict === state.verdict);
         row.hidden = !fits;
         any ||= fits;
         all += 1;

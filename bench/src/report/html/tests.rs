@@ -136,6 +136,20 @@ fn filters_and_order_survive_reload() {
     assert_eq!(browser.faults(), Vec::<String>::new());
 }
 
+/// Story: the page hid every table without a comparison.
+#[test]
+fn a_reference_alone_is_shown() {
+    let alone = Group { cells: vec![group().cells[0].clone()], ..group() };
+    let groups = [alone];
+    let sample = Sample::new(0, (0, 0, false), &groups, Ok(outcome(1.0, "d1")));
+    let Some((mut browser, _, path, _dir)) = opened_of(&groups, &[sample]) else { return };
+    browser.open(&path, "");
+    assert_eq!(texts(&mut browser, "#results table:not([hidden]) tbody tr").len(), 1);
+    assert_eq!(texts(&mut browser, ".lead").concat(), "Only the reference ran, so nothing is compared.");
+    browser.open(&path, "#q=zstd");
+    assert_eq!(texts(&mut browser, "#results table:not([hidden])").len(), 0);
+}
+
 #[test]
 fn rows_are_sorted_by_speed() {
     let Some((mut browser, _, path, _dir)) = opened() else { return };
