@@ -269,8 +269,25 @@ impl Summary {
         )
     }
 
-    /// How to decide what is too close to call.
+    /// What to do about a result that says little.
     pub(super) fn advice(&self) -> Option<String> {
+        let advice: Vec<String> =
+            self.advice_to_decide().into_iter().chain(self.advice_to_keep_up()).collect();
+        (!advice.is_empty()).then(|| advice.join(" "))
+    }
+
+    fn advice_to_keep_up(&self) -> Option<String> {
+        let behind = |row: &CellSummary| row.latency.as_ref().is_some_and(|latency| !latency.keeps_up);
+        match self.rows().filter(|(_, row)| behind(row)).count() {
+            0 => None,
+            1 => Some("One cell does not keep up. Give a lower --rate to see its latencies.".into()),
+            count => {
+                Some(format!("{count} cells do not keep up. Give a lower --rate to see their latencies."))
+            }
+        }
+    }
+
+    fn advice_to_decide(&self) -> Option<String> {
         let seconds: f64 = self.rows().filter_map(|(_, row)| row.seconds_to_decide).sum();
         if seconds == 0.0 {
             return None;

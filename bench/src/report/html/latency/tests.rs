@@ -84,6 +84,8 @@ fn table_has_every_cell_and_no_verdict() {
     assert_eq!((summary.compared, texts(&mut browser, "td.verdict").len()), (0, 0));
     let lead = texts(&mut browser, ".lead").concat();
     assert_eq!(lead, "Latencies of 4 cells.");
+    let advice = texts(&mut browser, "header p").concat();
+    assert!(advice.contains("One cell does not keep up"), "{advice}");
     let first = texts(&mut browser, ".latencies tbody tr:first-child td").join("|");
     assert!(first.contains("200 ms|50,000|17|2"), "{first}");
     let last = texts(&mut browser, ".latencies tbody tr:last-child td").join("|");
