@@ -22,7 +22,7 @@ pub fn registry() -> Registry {
         )
         .log::<Adapted<Okaywal>>(
             "okaywal",
-            "crate okaywal 0.3: one fdatasync for many writers; cannot write without one",
+            "crate okaywal 0.3: one fdatasync for many writers, never none; segments keep free space on disk",
         )
         .log::<Adapted<RaftLog>>(
             "raft-log",
@@ -43,4 +43,21 @@ pub fn bench() -> Bench {
         .select("log", &["native", "raft-engine", "okaywal", "raft-log"])
         .select("encoder", &["zstd", "pco", "alp"])
         .select("store", &["fjall", "redb", "influxd", "victoria-metrics"])
+}
+
+#[cfg(test)]
+mod tests {
+    /// The summary of a part names its crate and the version that is built.
+    #[test]
+    fn summaries_name_crates_and_versions() {
+        let lock = include_str!("../Cargo.lock");
+        let ours = tsmith_engine::Registry::standard().names();
+        for ((_, parts), (_, ours)) in super::registry().names().into_iter().zip(ours) {
+            for (name, summary) in parts.into_iter().filter(|part| !ours.contains(part)) {
+                let words: Vec<&str> = summary.split([' ', ':', ',']).collect();
+                let entry = format!("name = \"{}\"\nversion = \"{}.", words[1], words[2]);
+                assert!(words[0] == "crate" && lock.contains(&entry), "{name}: {summary}");
+            }
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
             escape(&part.sentences())
         );
     }
-    *out += "</dl>\n<p>A write is durable, by the durability of its log:</p>\n<dl class=\"about\">\n";
+    *out += "</dl>\n<p>A write is on stable storage, for each durability:</p>\n<dl class=\"about\">\n";
     for (name, when) in DURABILITIES.iter().chain([&INTERVAL]) {
         let _ = writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(when));
     }
