@@ -39,6 +39,8 @@ pub(crate) struct PeerCell<'a> {
 /// A store after the timed work, and the values that one repetition wrote or read.
 struct Done<'a> {
     open: Box<dyn OpenPeer>,
+    /// What it takes on disk. A copy that is read has no holes in its files, so this is the store that was copied.
+    on_disk: PathBuf,
     passes: Passes<'a>,
     /// `None` if these are the values of the whole dataset.
     values: Option<u64>,
@@ -69,27 +71,27 @@ impl PeerCell<'_> {
             let (spent, done) = timed_with(open.process(), write);
             done?;
             if passes.add(spent)? {
-                return Ok(Done { open, passes, values: None });
+                return Ok(Done { open, on_disk: self.place(), passes, values: None });
             }
             open.close()?;
         }
     }
 
     fn scan(&self) -> Result<Done<'_>> {
-        let open = self.filled()?;
+        let (open, on_disk) = self.filled()?;
         scan(&*open)?;
         let mut passes = Passes::begin(self.next_pass);
         loop {
             let (spent, values) = timed_with(open.process(), || scan(&*open));
             let values = Some(values?);
             if passes.add(spent)? {
-                return Ok(Done { open, passes, values });
+                return Ok(Done { open, on_disk, passes, values });
             }
         }
     }
 
     fn range(&self, model: &Model) -> Result<Done<'_>> {
-        let open = self.filled()?;
+        let (open, on_disk) = self.filled()?;
         let queries = model.queries()?;
         let expected: u64 = queries.iter().map(|query| model.values_in(query, self.peer)).sum();
         let run = || query(&*open, &queries, self.threads);
@@ -102,7 +104,7 @@ impl PeerCell<'_> {
                 return Err(format!("queries return {values} values of {expected}").into());
             }
             if passes.add(spent)? {
-                return Ok(Done { open, passes, values: Some(values) });
+                return Ok(Done { open, on_disk, passes, values: Some(values) });
             }
         }
     }
@@ -125,8 +127,8 @@ impl PeerCell<'_> {
         self.peer.open(&dir, durable)
     }
 
-    /// An open copy of a store with the dataset in files, which this or an earlier process has filled.
-    fn filled(&self) -> Result<Box<dyn OpenPeer>> {
+    /// An open copy of a store with the dataset in files, and the store, which this or an earlier process has filled.
+    fn filled(&self) -> Result<(Box<dyn OpenPeer>, PathBuf)> {
         let made = self.engines.join(format!("store {}", self.peer.name()));
         if !made.exists() {
             let open = self.fresh(false)?;
@@ -138,12 +140,12 @@ impl PeerCell<'_> {
             OsFs.rename(&self.place(), &made)?;
         }
         copy_dir(&made, &self.place())?;
-        self.peer.open(&self.place(), false)
+        Ok((self.peer.open(&self.place(), false)?, made))
     }
 
     /// Reads all values back, closes the store, and measures its directory. Not timed.
     fn finish(&self, done: Done<'_>, model: &Model) -> Result<Outcome> {
-        let Done { open, passes, values } = done;
+        let Done { open, on_disk, passes, values } = done;
         let peak_rss_mib = peak_rss_mib_of(open.process());
         let (contents, exact) = model.check(self.peer, &*open)?;
         open.close()?;
@@ -153,7 +155,7 @@ impl PeerCell<'_> {
             values: values.unwrap_or(contents.values),
             stored_values: contents.values,
             raw_bytes: contents.raw_bytes,
-            disk_bytes: dir_space(&self.place()),
+            disk_bytes: dir_space(&on_disk),
             log_bytes: 0,
             peak_rss_mib,
             digest: exact.then(|| format!("{:016x}", contents.digest)),
