@@ -149,7 +149,7 @@ fn choose(
     if !budget.is_limited() {
         if plan.groups[0].pace.is_none() {
             // Only loads the program and one dataset.
-            let _ = estimate::run_alone(&plan.groups[0], 1, scratch);
+            let _ = estimate::run_alone(&plan.groups[0], 0, 1, scratch);
         }
         return Ok(Vec::new());
     }

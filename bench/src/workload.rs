@@ -28,7 +28,7 @@ pub(crate) const BATCH_POINTS: usize = 5000;
 pub(crate) const CALLS_MAX: usize = 1000;
 
 /// The timed work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Workload {
     Ingest,

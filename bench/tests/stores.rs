@@ -124,6 +124,7 @@ fn stores_run_beside_the_reference() {
     }
     let page = fs::read_to_string(dir.path().join("out/report.html")).expect("reads");
     assert!(page.contains("Stores of other projects") && page.contains("<dt>map</dt>"));
+    assert!(page.contains("title=\"map: a map in memory"), "a tooltip");
     assert!(page.contains("<title>map: "), "the plot of bytes against speed has it");
 }
 

@@ -30,6 +30,8 @@ pub(super) fn write(out: &mut String, summary: &Summary) {
 pub(super) fn tooltip(summary: &Summary, group: &GroupSummary, row: &CellSummary) -> String {
     let parts = summary.about.parts.iter();
     let differing = parts.filter(|part| part.tells_apart(&row.spec, &group.group.cells[0]));
-    let labels: Vec<String> = differing.map(ToString::to_string).collect();
+    let store = summary.about.stores.iter().find(|store| row.spec.store.as_ref() == Some(&store.name));
+    let labels: Vec<String> =
+        differing.map(ToString::to_string).chain(store.map(ToString::to_string)).collect();
     if labels.is_empty() { String::new() } else { format!(" title=\"{}\"", escape(&labels.join(". "))) }
 }
