@@ -29,7 +29,8 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
-    /// Runs the reference and each store of each workload once, which also loads the program and the datasets into the page cache.
+    /// Runs the reference and each store of each workload once. This also loads the program and the datasets into the page
+    /// cache.
     pub(super) fn new(plan: &Plan, datasets: &[DatasetLines], scratch: &Path) -> Self {
         let mut all = Self { processes: Vec::new(), stores: HashMap::new(), datasets: datasets.to_vec() };
         for workload in Workload::ALL.into_iter().filter(|workload| workload.is_compared()) {
