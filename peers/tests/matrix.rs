@@ -26,6 +26,20 @@ fn every_part_works() {
     assert!(page.contains("free space on disk; durability: group, each</dd>"), "{page}");
 }
 
+/// Every store reads back the values of the reference. Servers that are not installed are left out.
+#[test]
+fn every_store_works() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let stores = "--store fjall,redb,influxd,victoria-metrics --dataset nyc_weather --batch 100";
+    let out = matrix(&format!("--smoke --out {} {stores}", dir.path().display()));
+    let table = text(&out.stdout);
+    assert!(out.status.success(), "{table}{}", text(&out.stderr));
+    for store in ["fjall", "redb"] {
+        let rows = table.matches(&format!("\n  {store} ")).count();
+        assert_eq!(rows, 4, "ingest twice, scan and range of {store}: {table}");
+    }
+}
+
 #[test]
 fn a_durability_that_a_log_lacks_is_left_out() {
     let out = matrix(
