@@ -171,8 +171,9 @@ impl Process {
             command.arg("--milliseconds").arg(pace.milliseconds.to_string());
         }
         command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
-        // The allocator keeps freed memory. New memory is slow, and how slow depends on what else runs on the machine.
-        command.env("MIMALLOC_PURGE_DELAY", "-1");
+        // The allocator keeps freed memory and takes small pages. New memory is slow, and how slow depends on what else runs on the
+        // machine, above all for huge pages.
+        command.env("MIMALLOC_PURGE_DELAY", "-1").env("MIMALLOC_ALLOW_THP", "0");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("cannot start a cell: {error}"))?;
         let commands = child.stdin.take();
