@@ -156,11 +156,17 @@ impl SizeVerdict {
 
 /// The median of some numbers, `None` without numbers. For an even count, the mean of the two in the middle.
 pub(crate) fn median(numbers: &[f64]) -> Option<f64> {
+    (!numbers.is_empty()).then(|| quantile(numbers, 0.5))
+}
+
+/// The number below which this share of the numbers lies, interpolated between neighbours. Not a number without numbers.
+pub(crate) fn quantile(numbers: &[f64], share: f64) -> f64 {
     let mut sorted = numbers.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let half = sorted.len() / 2;
-    let upper = *sorted.get(half)?;
-    if sorted.len() % 2 == 1 { Some(upper) } else { Some(f64::midpoint(sorted[half - 1], upper)) }
+    let place = share * (sorted.len().max(1) - 1) as f64;
+    let at = |place: f64| sorted.get(place as usize).copied().unwrap_or(f64::NAN);
+    let (below, above) = (at(place.floor()), at(place.ceil()));
+    below + (above - below) * place.fract()
 }
 
 /// The mean and the variance of a sample. The variance of fewer than two numbers is 0.
@@ -200,6 +206,8 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&[]), None);
+        assert_eq!(quantile(&[4.0, 1.0, 2.0], 0.25), 1.5);
+        assert!(quantile(&[], 0.25).is_nan());
     }
 
     #[test]

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use cell::Cell;
 pub(crate) use latency::{Latency, Pace, SLOT, Span};
-pub(crate) use outcome::Outcome;
 #[cfg(test)]
 pub(crate) use outcome::Pass;
+pub(crate) use outcome::{Figure, Outcome};
 pub(crate) use passes::NextPass;
 pub(crate) use peer_cell::PeerCell;
 pub(crate) use threads::in_threads;

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::BLOCKS_PLANNED;
 use super::args::{Args, Progress};
 use super::budget::Budget;
-use super::passes::{Next, passes_of_groups};
+use super::passes::passes_of_groups;
 use super::plan::Plan;
 use super::results::Results;
 use super::sample::{Sample, Turn};
@@ -19,10 +20,10 @@ use super::together::{self, processes_at_a_time};
 use super::verdicts::{Verdicts, mean_process_seconds};
 use crate::failure::Failure;
 use crate::inputs::{Rng, fnv1a};
-use crate::stats::{BLOCKS_MIN, Judge, Need, PASSES_MIN, Share};
+use crate::stats::{BLOCKS_MIN, Judge, Need, Share};
 
-/// Blocks that have to fit into the time after the first: two of all cells, and as much time for those that are open then.
-const BLOCKS_AFTER_FIRST: u32 = BLOCKS_MIN as u32;
+/// Passes in the processes of the first block.
+const PASSES_FIRST: usize = 5;
 
 /// Runs the blocks that `results` does not have yet, until time or blocks are used up, all is decided or `stop` is set.
 pub(super) fn run(
@@ -35,7 +36,7 @@ pub(super) fn run(
     let samples = results.earlier().to_vec();
     let first = samples.iter().map(|sample| sample.block + 1).max().unwrap_or(0);
     let passes = |group: &Group| {
-        if args.smoke || group.pace.is_some() { 1 } else { PASSES_MIN as usize }
+        if args.smoke || group.pace.is_some() { 1 } else { PASSES_FIRST }
     };
     let mut blocks = Blocks {
         args,
@@ -52,7 +53,7 @@ pub(super) fn run(
         progress: Line::new(args.progress),
     };
     if first > 0 {
-        blocks.choose_passes(&plan.all_cells(), BLOCKS_AFTER_FIRST);
+        blocks.choose_passes();
     }
     if budget.is_limited() {
         blocks.run_for_time()?;
@@ -89,9 +90,7 @@ impl Blocks<'_> {
             if !self.run_block(&all)? {
                 return Ok(false);
             }
-            if self.next == 1 && !self.args.smoke {
-                self.choose_passes(&all, BLOCKS_AFTER_FIRST);
-            }
+            self.choose_passes();
         }
         Ok(true)
     }
@@ -110,14 +109,9 @@ impl Blocks<'_> {
             if open.is_empty() || self.looks == looks_max {
                 return Ok(());
             }
-            let mut cells = vec![Vec::new(); self.plan.groups.len()];
-            for ((group, cell), _) in &open {
-                cells[*group].push(*cell);
-            }
-            self.choose_passes(&cells, looks_max - self.looks);
             let needs: Vec<Need> = open.iter().map(|(_, need)| *need).collect();
             let share = Share::of(&needs, self.budget.seconds_left(), (looks_max - self.looks) as usize);
-            cells.iter_mut().for_each(Vec::clear);
+            let mut cells = vec![Vec::new(); self.plan.groups.len()];
             for (((group, cell), _), chosen) in open.iter().zip(share.chosen) {
                 if chosen {
                     cells[*group].push(*cell);
@@ -171,9 +165,13 @@ impl Blocks<'_> {
         Ok(true)
     }
 
-    fn choose_passes(&mut self, cells: &[Vec<usize>], blocks: u32) {
-        let next = Next { cells, blocks, seconds: self.budget.seconds_left() };
-        self.passes = passes_of_groups(&self.plan.groups, &self.samples, next);
+    /// Chooses the passes after each block of all cells. The last choice holds for the rest of the run.
+    fn choose_passes(&mut self) {
+        if !self.args.smoke {
+            let blocks = BLOCKS_PLANNED.saturating_sub(self.next).max(1);
+            let block_seconds_max = self.budget.seconds_left() / f64::from(blocks);
+            self.passes = passes_of_groups(&self.plan.groups, &self.samples, block_seconds_max);
+        }
     }
 }
 

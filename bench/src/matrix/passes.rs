@@ -9,19 +9,10 @@ use crate::workload::Outcome;
 /// The share of the time of a process that should be timed work.
 const TIMED_SHARE_MIN: f64 = 0.7;
 
-/// What runs next: these cells of each group, with the references of groups with cells, and the blocks that should fit into the
-/// time, in seconds. It may be infinite.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Next<'a> {
-    pub(super) cells: &'a [Vec<usize>],
-    pub(super) blocks: u32,
-    pub(super) seconds: f64,
-}
-
-/// Estimates the passes from all samples. Where time is left for them, processes make more passes until enough of their time is
-/// timed work; where it is not, they make fewer. Reference and cells of a group make the same number. An
-/// open loop has one pass.
-pub(super) fn passes_of_groups(groups: &[Group], samples: &[Sample], next: Next<'_>) -> Vec<usize> {
+/// Estimates the passes from all samples, so that a block of all cells takes at most so many seconds. Where time is left for
+/// them, processes make more passes until enough of their time is timed work; where it is not, they make fewer. Reference and
+/// cells of a group make the same number. An open loop has one pass.
+pub(super) fn passes_of_groups(groups: &[Group], samples: &[Sample], block_seconds_max: f64) -> Vec<usize> {
     let times = Times::new(groups, samples.iter());
     let of_group = |at: usize, group: &Group| {
         let costs: Vec<PassCosts> = mine(samples, at).filter_map(costs).collect();
@@ -41,10 +32,11 @@ pub(super) fn passes_of_groups(groups: &[Group], samples: &[Sample], next: Next<
     let choose = |(at, group): (usize, &Group)| if repeats(at) { of_group(at, group) } else { 1 };
     let mut passes: Vec<u32> = groups.iter().enumerate().map(choose).collect();
 
-    let groups: Vec<Costs> = (0..groups.len()).map(|at| Costs::of(samples, at, &next.cells[at])).collect();
+    let cells = |at: usize| groups[at].cells.len();
+    let groups: Vec<Costs> = (0..groups.len()).map(|at| Costs::of(samples, at, cells(at))).collect();
     let fits = |passes: &[u32]| {
         let block: f64 = groups.iter().zip(passes).map(|(costs, &passes)| costs.seconds(passes)).sum();
-        block * f64::from(next.blocks) <= next.seconds
+        block <= block_seconds_max
     };
     while !fits(&passes) && passes.iter().any(|&passes| passes > PASSES_MIN) {
         for passes in &mut passes {
@@ -84,18 +76,18 @@ struct Costs {
 }
 
 impl Costs {
-    /// Of these cells and both runs of the reference. Of no cells, nothing.
-    fn of(samples: &[Sample], group: usize, cells: &[usize]) -> Self {
+    /// Of every cell, and of the second run of the reference.
+    fn of(samples: &[Sample], group: usize, cells: usize) -> Self {
         let mut all = Self::default();
-        let others = cells.iter().filter(|cell| **cell != 0);
-        let references: &[usize] = if cells.is_empty() { &[] } else { &[0, 0] };
-        for &cell in others.chain(references) {
+        for cell in (0..cells).chain([0]) {
             let runs: Vec<(PassCosts, f64)> = mine(samples, group)
                 .filter(|sample| sample.cell == cell)
                 .filter_map(|sample| Some((costs(sample)?, timed(sample.outcome.as_ref()?))))
                 .collect();
             let count = runs.len().max(1) as f64;
-            all.processes += runs.iter().map(|(costs, _)| costs.process).sum::<f64>() / count;
+            // The first process of a cell may build the engine that all its processes copy.
+            let process = runs.iter().map(|(costs, _)| costs.process).min_by(f64::total_cmp);
+            all.processes += process.unwrap_or(0.0);
             all.passes += runs.iter().map(|(costs, _)| costs.pass).sum::<f64>() / count;
             all.timed += runs.iter().map(|(_, timed)| timed).sum::<f64>() / count;
         }

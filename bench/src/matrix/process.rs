@@ -132,7 +132,7 @@ fn build_apart() -> Result {
     Err(String::from_utf8_lossy(&output.stderr).trim().into())
 }
 
-/// A child process that runs a cell. It works only while one of these functions runs.
+/// A child process that runs a cell. It works from its start until it is ready, in its passes, and after its end.
 pub(super) struct Process {
     child: Child,
     /// `None` when no further pass is wanted.
@@ -144,7 +144,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts the process and waits until it is ready for its first pass. A failure is text, because other cells continue.
+    /// Starts the process. A failure is text, because other cells continue.
     pub(super) fn start(group: &Group, cell: &CellSpec, dir: PathBuf) -> Result<Self, String> {
         let program = std::env::current_exe()
             .map_err(|error| format!("cannot find the path of this program: {error}"))?;
@@ -171,8 +171,8 @@ impl Process {
             command.arg("--milliseconds").arg(pace.milliseconds.to_string());
         }
         command.arg("--points").arg(&group.points).arg("--dir").arg(dir);
-        // The allocator keeps freed memory and takes small pages. New memory is slow, and how slow depends on what else runs on the
-        // machine, above all for huge pages.
+        // The allocator keeps freed memory and takes small pages. New memory is slow, and how slow depends on what else runs on
+        // the machine, above all for huge pages.
         command.env("MIMALLOC_PURGE_DELAY", "-1").env("MIMALLOC_ALLOW_THP", "0");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("cannot start a cell: {error}"))?;
@@ -184,9 +184,13 @@ impl Process {
             let _ = errors.read_to_end(&mut text);
             String::from_utf8_lossy(&text).trim().to_owned()
         });
-        let mut process = Self { child, commands, replies, errors: Some(errors), passes: 0 };
-        process.passes = process.reply()?;
-        Ok(process)
+        Ok(Self { child, commands, replies, errors: Some(errors), passes: 0 })
+    }
+
+    /// Waits until the process is ready for its first pass.
+    pub(super) fn ready(&mut self) -> Result<(), String> {
+        self.passes = self.reply()?;
+        Ok(())
     }
 
     /// Number of passes so far. Long work begins with one.
@@ -203,9 +207,13 @@ impl Process {
         Ok(())
     }
 
-    /// Ends the process and returns its measurements.
-    pub(super) fn finish(mut self) -> Result<Outcome, String> {
+    /// Asks for no further pass.
+    pub(super) fn end(&mut self) {
         self.commands = None;
+    }
+
+    /// Waits for the end of the process and returns its measurements.
+    pub(super) fn outcome(mut self) -> Result<Outcome, String> {
         self.reply()
     }
 

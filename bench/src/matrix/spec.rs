@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter;
-use crate::workload::{Pace, Workload};
+use crate::workload::{Figure, Pace, Workload};
 
 /// One choice of parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,9 +111,10 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    /// Whether the timed work waits for the disk, so that the mean of its passes counts.
-    pub(crate) fn syncs(&self) -> bool {
-        self.durable && self.workload.logs()
+    /// What the figure of its processes is.
+    pub(crate) fn figure(&self) -> Figure {
+        let waits = self.durable && self.workload.logs();
+        if waits { Figure::WorkAndWaits { threads: self.threads } } else { Figure::Work }
     }
 
     /// Whether the engines of both groups hold the same values after the timed work.

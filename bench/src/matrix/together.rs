@@ -1,7 +1,8 @@
 //! Runs the cells of a group side by side.
 //!
-//! Each cell has its own process, but only one of them works at any time. Their passes alternate in random order, so a load on
-//! the machine that lasts longer than a few passes affects all cells, and a shorter one spoils few passes of each.
+//! Each cell has its own process. They prepare at the same time, but only one of them is in a pass at any time. Passes
+//! alternate in random order, so a load on the machine that lasts longer than a few passes affects all cells, and a shorter one
+//! spoils few passes of each. At the end, all processes check at the same time what they wrote.
 
 use std::fs;
 use std::path::Path;
@@ -46,32 +47,52 @@ pub(super) fn run(
     scratch: &Path,
     (rng, stop): (&mut Rng, &AtomicBool),
 ) -> Vec<Done> {
-    let start = |(at, cell): (usize, &&CellSpec)| {
-        Live::of(|| Process::start(group, cell, scratch.join(at.to_string())))
-    };
-    let mut all: Vec<Live> = cells.iter().enumerate().map(start).collect();
+    let begun = Instant::now();
+    let start = |(at, cell): (usize, &&CellSpec)| Process::start(group, cell, scratch.join(at.to_string()));
+    let mut all: Vec<Live> = cells.iter().enumerate().map(start).map(Live::new).collect();
+    for live in &mut all {
+        live.run(Process::ready);
+    }
+    write_back();
+    let each = begun.elapsed().as_secs_f64() / all.len() as f64;
+    for live in &mut all {
+        live.seconds = each;
+    }
     loop {
         let mut next: Vec<&mut Live> = all.iter_mut().filter(|live| live.passes() < passes).collect();
         if next.is_empty() || stop.load(Ordering::Relaxed) {
             break;
         }
         rng.shuffle(&mut next);
-        next.into_iter().for_each(Live::pass);
+        for live in next {
+            let begun = Instant::now();
+            live.run(Process::pass);
+            live.seconds += begun.elapsed().as_secs_f64();
+        }
     }
-    all.into_iter().map(Live::finish).collect()
+    let begun = Instant::now();
+    all.iter_mut().flat_map(|live| &mut live.process).for_each(Process::end);
+    let finish = |live: Live| (live.process.and_then(Process::outcome), live.seconds);
+    let done: Vec<Done> = all.into_iter().map(finish).collect();
+    let each = begun.elapsed().as_secs_f64() / done.len() as f64;
+    done.into_iter().map(|(outcome, seconds)| (outcome, seconds + each)).collect()
 }
 
-/// A process, and its time while it worked.
+/// Waits until the system has written its cache to the disk. Else it would do so while a pass waits for the disk.
+fn write_back() {
+    #[cfg(unix)]
+    rustix::fs::sync();
+}
+
+/// A process, and its part of the time.
 struct Live {
     process: Result<Process, String>,
     seconds: f64,
 }
 
 impl Live {
-    fn of(start: impl FnOnce() -> Result<Process, String>) -> Self {
-        let begun = Instant::now();
-        let process = start();
-        Self { process, seconds: begun.elapsed().as_secs_f64() }
+    fn new(process: Result<Process, String>) -> Self {
+        Self { process, seconds: 0.0 }
     }
 
     /// A process that failed makes no further pass.
@@ -79,19 +100,11 @@ impl Live {
         self.process.as_ref().map_or(usize::MAX, Process::passes)
     }
 
-    fn pass(&mut self) {
-        let begun = Instant::now();
+    fn run(&mut self, step: impl FnOnce(&mut Process) -> Result<(), String>) {
         if let Ok(process) = &mut self.process
-            && let Err(error) = process.pass()
+            && let Err(error) = step(process)
         {
             self.process = Err(error);
         }
-        self.seconds += begun.elapsed().as_secs_f64();
-    }
-
-    fn finish(self) -> Done {
-        let begun = Instant::now();
-        let outcome = self.process.and_then(Process::finish);
-        (outcome, self.seconds + begun.elapsed().as_secs_f64())
     }
 }

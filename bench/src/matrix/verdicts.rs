@@ -99,7 +99,7 @@ impl Times {
         for sample in samples {
             times.blocks = times.blocks.max(sample.block + 1);
             let Some(outcome) = &sample.outcome else { continue };
-            let time = outcome.seconds(groups[sample.group].syncs()).ln();
+            let time = outcome.seconds(groups[sample.group].figure()).ln();
             if time.is_finite() {
                 times.all.entry((sample.group, sample.cell, sample.block)).or_default().push(time);
             }

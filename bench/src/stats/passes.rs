@@ -16,7 +16,7 @@ pub(crate) struct PassCosts {
 }
 
 /// Passes for the processes of a group: `sqrt(cost_process / cost_pass * var_pass / var_process)`, which gives the smallest
-/// error for a time (Kalibera & Jones 2013). It is the largest over the cells, because a minimum over more passes is smaller.
+/// error for a time (Kalibera & Jones 2013). It is the largest over the cells, because all make the same number.
 ///
 /// `cells` has the logarithms of the passes of each process; `pairs` has the difference `ln R1 - ln R2` of equal processes.
 pub(crate) fn passes_per_process(costs: &[PassCosts], processes: &[Vec<f64>], pairs: &[f64]) -> u32 {

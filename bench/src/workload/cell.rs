@@ -236,7 +236,11 @@ impl Cell<'_> {
         }
         store.close()?;
         fs::create_dir_all(&self.engines)?;
-        Ok(OsFs.rename(&dir, &self.made_path())?)
+        match OsFs.rename(&dir, &self.made_path()) {
+            // Another process was faster.
+            Err(_) if self.made_path().exists() => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     /// Opens a copy of a closed engine.

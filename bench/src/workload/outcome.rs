@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::stats::quantile;
+
 use super::Latency;
 
 /// The measurements of a cell, as its process prints them.
@@ -44,16 +46,39 @@ pub(crate) struct Pass {
     pub(crate) total_seconds: f64,
 }
 
+/// What the figure of a process is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Figure {
+    Work,
+    /// Of work that waits for the disk, in so many threads.
+    WorkAndWaits {
+        threads: usize,
+    },
+}
+
 impl Outcome {
-    /// The figure of this process. Load only adds time, so the fastest pass has the least of it. But if the work waits for the
-    /// disk, slow waits belong to the result, and the figure is the mean.
-    pub(crate) fn seconds(&self, syncs: bool) -> f64 {
-        let seconds = self.passes.iter().map(|pass| pass.seconds);
-        if syncs {
-            seconds.sum::<f64>() / self.passes.len() as f64
-        } else {
-            seconds.fold(f64::INFINITY, f64::min)
+    /// The figure of this process. Load only adds time, so the lower quartile of the passes has little of it.
+    ///
+    /// But if the work waits for the disk, slow waits belong to the result. Then the figure is the lower quartile of the time
+    /// without waits, and the mean of the waits.
+    pub(crate) fn seconds(&self, figure: Figure) -> f64 {
+        match figure {
+            Figure::Work => self.lower_quartile(|pass| pass.seconds),
+            Figure::WorkAndWaits { threads } => {
+                let busy = |pass: &Pass| pass.seconds.min(pass.cpu_seconds / threads as f64);
+                let waits: f64 = self.passes.iter().map(|pass| pass.seconds - busy(pass)).sum();
+                self.lower_quartile(busy) + waits / self.passes.len() as f64
+            }
         }
+    }
+
+    /// Processor time of one repetition: the lower quartile of the passes.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.lower_quartile(|pass| pass.cpu_seconds)
+    }
+
+    fn lower_quartile(&self, of: impl Fn(&Pass) -> f64) -> f64 {
+        quantile(&self.passes.iter().map(of).collect::<Vec<_>>(), 0.25)
     }
 
     /// Bytes written for each byte of the values in memory.
@@ -62,16 +87,6 @@ impl Outcome {
             self.written_bytes.filter(|_| self.raw_bytes > 0 && self.values == self.stored_values)?;
         (written > 0).then(|| written as f64 / self.raw_bytes as f64)
     }
-
-    /// Processor time of one repetition, chosen like [`Self::seconds`].
-    pub(crate) fn cpu_seconds(&self, syncs: bool) -> f64 {
-        let seconds = self.passes.iter().map(|pass| pass.cpu_seconds);
-        if syncs {
-            seconds.sum::<f64>() / self.passes.len() as f64
-        } else {
-            seconds.fold(f64::INFINITY, f64::min)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -79,10 +94,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fastest_pass_counts_unless_it_waits_for_the_disk() {
-        let pass = |seconds| Pass { seconds, cpu_seconds: seconds, ..Pass::default() };
+    fn slow_waits_count_but_slow_work_does_not() {
+        let pass = |(seconds, cpu_seconds)| Pass { seconds, cpu_seconds, ..Pass::default() };
         let outcome = Outcome {
-            passes: [3.0, 1.0, 5.0].map(pass).into(),
+            passes: [(3.0, 2.0), (2.0, 1.0), (12.0, 3.0), (7.0, 6.0), (2.0, 1.0)].map(pass).into(),
             setup_seconds: 0.0,
             values: 1,
             stored_values: 1,
@@ -94,6 +109,10 @@ mod tests {
             digest: None,
             latency: None,
         };
-        assert!((outcome.seconds(false) - 1.0).abs() < 1e-9 && (outcome.seconds(true) - 3.0).abs() < 1e-9);
+        assert_eq!((outcome.seconds(Figure::Work), outcome.cpu_seconds()), (2.0, 1.0));
+        // Waits of 1, 1, 9, 1 and 1.
+        assert_eq!(outcome.seconds(Figure::WorkAndWaits { threads: 1 }), 1.0 + 13.0 / 5.0);
+        // Each thread works half of the processor time.
+        assert_eq!(outcome.seconds(Figure::WorkAndWaits { threads: 2 }), 0.5 + 19.5 / 5.0);
     }
 }

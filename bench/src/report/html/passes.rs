@@ -11,8 +11,8 @@ use crate::workload::Outcome;
 
 /// Explains the plots of passes.
 const INTRODUCTION: &str = "<p>A dot is one timed pass; a higher dot took \
-    longer. The line is the figure of its process: the fastest pass, or for workloads that sync in the loop \
-    the mean. Grey lines are the two runs of the reference in the same block.</p>\n";
+    longer. The line is the figure of its process: the lower quartile of its passes. If the work waits for the \
+    disk, it is the lower quartile of the time without waits, and the mean of the waits. Grey lines are the two runs of the reference in the same block.</p>\n";
 
 /// Most labels below a plot.
 const LABELS_MAX: usize = 12;
@@ -84,7 +84,7 @@ fn write_cell(
 
 /// The runs of a cell in the order of the blocks.
 fn runs<'a>(group: &GroupSummary, at: usize, cell: usize, samples: &'a [Sample]) -> Vec<Run<'a>> {
-    let syncs = group.group.syncs();
+    let figure = group.group.figure();
     let of_group = || samples.iter().filter(move |sample| sample.group == at);
     let mut runs = Vec::new();
     for sample in of_group().filter(|sample| sample.cell == cell) {
@@ -94,8 +94,8 @@ fn runs<'a>(group: &GroupSummary, at: usize, cell: usize, samples: &'a [Sample])
         runs.push(Run {
             label: format!("{}{again}", sample.block + 1),
             outcome,
-            seconds: outcome.seconds(syncs),
-            reference: same_block.filter_map(|other| Some(other.outcome.as_ref()?.seconds(syncs))).collect(),
+            seconds: outcome.seconds(figure),
+            reference: same_block.filter_map(|other| Some(other.outcome.as_ref()?.seconds(figure))).collect(),
         });
     }
     runs

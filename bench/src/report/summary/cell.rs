@@ -10,7 +10,7 @@ use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
 use crate::matrix::verdicts::Verdicts;
 use crate::stats::{Estimate, Finding, Interval, SizeVerdict, Verdict, median};
-use crate::workload::Outcome;
+use crate::workload::{Figure, Outcome};
 
 /// Cells that were compared: the reference first, then by speed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,7 +119,6 @@ impl CellSummary {
         cell: usize,
         finding: Option<&Finding>,
     ) -> Self {
-        let syncs = group.syncs();
         let mine: Vec<&&Sample> = samples.iter().filter(|sample| sample.cell == cell).collect();
         let outcomes: Vec<&Outcome> = mine.iter().filter_map(|sample| sample.outcome.as_ref()).collect();
         let of =
@@ -138,8 +137,8 @@ impl CellSummary {
             verdict: finding.map(|finding| finding.verdict),
             p_value: finding.and_then(Finding::p_value),
             seconds_to_decide: None,
-            mvalues_per_s: Estimate::of(&speeds(&mine, syncs)).map(|speed| speed.interval()),
-            cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds(syncs) / o.values as f64 * 1e6)),
+            mvalues_per_s: Estimate::of(&speeds(&mine, group.figure())).map(|speed| speed.interval()),
+            cpu_s_per_mvalues: median(&of(&|o| o.cpu_seconds() / o.values as f64 * 1e6)),
             bytes_per_value: median(&of(&|o| o.disk_bytes as f64 / o.stored_values as f64)),
             size: None,
             log_bytes_per_value: median(&of(&|o| o.log_bytes as f64 / o.stored_values as f64)),
@@ -161,11 +160,11 @@ impl CellSummary {
 }
 
 /// Million values per second of a cell, one number for each block. For the two runs of the reference, their geometric mean.
-fn speeds(samples: &[&&Sample], syncs: bool) -> Vec<f64> {
+fn speeds(samples: &[&&Sample], figure: Figure) -> Vec<f64> {
     let mut blocks: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
     for sample in samples {
         if let Some(outcome) = &sample.outcome {
-            let speed = outcome.values as f64 / outcome.seconds(syncs) / 1e6;
+            let speed = outcome.values as f64 / outcome.seconds(figure) / 1e6;
             blocks.entry(sample.block).or_default().push(speed.ln());
         }
     }
