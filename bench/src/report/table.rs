@@ -35,7 +35,7 @@ pub(super) fn text(summary: &Summary) -> String {
 fn write_legend(out: &mut String, blocks: u32) {
     let _ = write!(
         out,
-        "{blocks} blocks. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
+        "Blocks: {blocks}. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
          than 2 %;\nat most 5 % of these verdicts are false. Same: within 10 %. Noise: how far the reference, run twice in \
          every block, differs\nfrom itself. B/value: on disk after a clean close, the log for ingest and recover, the \
          files for snapshot and scan; smaller or\nlarger by more than 1 %. Written: bytes sent to the disk by the timed \
