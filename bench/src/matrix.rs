@@ -105,6 +105,9 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     about.go_lines = go_lines.unwrap_or_default();
     if let Some(earlier) = &earlier {
         earlier.check_baseline_of(&about, &host)?;
+        if !earlier.has_any_of(&plan.groups) {
+            return Err(Failure::Usage("the baseline has none of the cells of this run".into()));
+        }
     }
     out::note(host.sentence());
     about.datasets.iter().for_each(out::note);
@@ -210,5 +213,15 @@ fn check(summary: &Summary, fail_below: Option<f64>) -> Result<(), Failure> {
         return Err(Failure::Broken(broken));
     }
     let slow = fail_below.map(|ratio| summary.slower_than(ratio)).unwrap_or_default();
-    if slow.is_empty() { Ok(()) } else { Err(Failure::Slower(slow)) }
+    if !slow.is_empty() {
+        return Err(Failure::Slower(slow));
+    }
+    let unclear = fail_below.map_or(0, |ratio| summary.unclear(ratio));
+    if unclear > 0 {
+        out::note(format_args!(
+            "--fail-if: no cell is certainly too slow, but {unclear} may be: their intervals reach below the limit. More --time, \
+             or a quieter machine, tells"
+        ));
+    }
+    Ok(())
 }

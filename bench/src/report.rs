@@ -3,6 +3,7 @@
 mod csv;
 mod html;
 mod json;
+mod sizes;
 pub(crate) mod summary;
 mod table;
 pub(crate) mod trust;

@@ -22,6 +22,7 @@ mod spend;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use evidence::MARGIN;
 pub(crate) use evidence::SAME_MAX;
 pub(crate) use judge::{Comparison, Finding, Judge, holm, looks_paid};
 pub(crate) use passes::{PASSES_MAX, PASSES_MIN, PassCosts, passes_per_process};
@@ -32,6 +33,9 @@ pub(crate) const BLOCKS_MIN: usize = 3;
 
 /// Sizes that differ by less than this are the same, a ratio.
 pub(crate) const SIZE_MARGIN: f64 = 1.01;
+
+/// The error rate of [`verdicts`].
+const ALPHA: f64 = 0.05;
 
 /// The assumed standard deviation of a logarithm whose spread is unknown, because there are fewer than [`BLOCKS_MIN`] of them.
 const SPREAD_UNKNOWN: f64 = 0.25;
@@ -91,6 +95,28 @@ impl Estimate {
         // An error of 0 is a spread that was not seen.
         t_above((limit.ln() - self.mean) / self.error.max(f64::MIN_POSITIVE), self.df)
     }
+}
+
+/// Verdicts about numbers whose true value may be 1, with at most 5 % for any false faster or slower (Holm).
+pub(crate) fn verdicts(of: &[Estimate]) -> Vec<Verdict> {
+    let inverse = |of: &Estimate| Estimate { mean: -of.mean, ..*of };
+    let slower = of.iter().map(|of| of.p_value_below(1.0 / MARGIN));
+    let faster = of.iter().map(|of| inverse(of).p_value_below(1.0 / MARGIN));
+    let differs = holm(&slower.chain(faster).collect::<Vec<_>>(), ALPHA);
+    let (slower, faster) = differs.split_at(of.len());
+    let verdict = |(at, of): (usize, &Estimate)| {
+        let away = Estimate { mean: of.mean.abs(), ..*of };
+        if slower[at] {
+            Verdict::Slower
+        } else if faster[at] {
+            Verdict::Faster
+        } else if away.p_value_below(SAME_MAX) < ALPHA {
+            Verdict::Same
+        } else {
+            Verdict::TooClose
+        }
+    };
+    of.iter().enumerate().map(verdict).collect()
 }
 
 /// The result of a comparison.
@@ -228,6 +254,14 @@ mod tests {
         // The mean is 1 / 0.5 = 2 standard errors below; with three degrees of freedom, 7 % lies further away.
         let low = Estimate { mean: -1.0, error: 0.5, df: 3.0 };
         assert!((low.p_value_below(1.0) - 0.0697).abs() < 1e-3, "{}", low.p_value_below(1.0));
+    }
+
+    #[test]
+    fn verdicts_about_one() {
+        let of = |mean: f64, error| Estimate { mean: mean.ln(), error, df: 10.0 };
+        let found = verdicts(&[of(1.5, 0.05), of(0.7, 0.05), of(1.01, 0.03), of(1.2, 0.2), of(1.05, 0.002)]);
+        let names = found.into_iter().map(Verdict::name).collect::<Vec<_>>();
+        assert_eq!(names, ["faster", "slower", "same", "too close to call", "faster"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::filter::Filter;
 use super::names::{self, Dataset};
-use crate::workload::{BATCH_POINTS, Pace, Workload};
+use crate::workload::{Pace, Workload};
 use tsmith_engine::Parts;
 
 /// Lines of a dataset in a smoke run.
@@ -135,7 +135,7 @@ impl Args {
             || !self.series.is_empty()
             || !self.workload.is_empty()
             || self.threads != [1]
-            || self.batch != [BATCH_POINTS]
+            || !self.batch.is_empty()
             || self.full
             || self.filter.is_some()
     }

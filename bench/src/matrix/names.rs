@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tsmith_codecs::BLOCK_VALUES_MAX;
 
-use crate::adapter::{self, Names};
+use crate::adapter;
 use crate::workload::Workload;
 
 /// Most series of a generated dataset, and most points of a call.
@@ -12,7 +12,7 @@ const COUNT_MAX: usize = 10_000_000;
 
 pub(crate) type Parsed<T = String> = Result<T, String>;
 
-fn one_of(what: &str, text: &str, names: Names) -> Parsed {
+fn one_of(what: &str, text: &str, names: &[(&str, &str)]) -> Parsed {
     if names.iter().any(|(name, _)| *name == text) {
         return Ok(text.to_owned());
     }
@@ -27,7 +27,8 @@ pub(crate) fn order(text: &str) -> Parsed {
 pub(crate) fn durability(text: &str) -> Parsed {
     let interval =
         text.strip_prefix("interval:").is_some_and(|time| tsmith_engine::parse_duration(time).is_some());
-    if interval { Ok(text.to_owned()) } else { one_of("durability", text, adapter::DURABILITIES) }
+    let known = [adapter::DURABILITIES, &[adapter::INTERVAL]].concat();
+    if interval { Ok(text.to_owned()) } else { one_of("durability", text, &known) }
 }
 
 /// The number of points of a block, as text.

@@ -15,6 +15,7 @@ mod overview;
 mod pareto;
 mod parts;
 mod passes;
+mod sizes;
 mod stores;
 mod table;
 #[cfg(test)]
@@ -83,6 +84,7 @@ fn write_navigation(out: &mut String, parts: &[&str]) {
 fn main(summary: &Summary, samples: &[Sample]) -> String {
     let mut out = String::new();
     overview::write(&mut out, summary);
+    sizes::write(&mut out, summary);
     write_controls(&mut out, summary);
     if compared(summary).next().is_some() {
         out += "<section id=\"results\" aria-label=\"Results\">\n";

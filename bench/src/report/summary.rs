@@ -20,7 +20,7 @@ use crate::matrix::host::Host;
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{Group, grouped};
 use crate::matrix::verdicts::Verdicts;
-use crate::stats::{Estimate, Interval, Judge, Verdict, holm};
+use crate::stats::{self, Estimate, Interval, Judge, Verdict, holm};
 pub(super) use cell::{CellSummary, GroupSummary};
 pub(crate) use go_line::GoLine;
 pub(super) use latency::LatencySummary;
@@ -131,7 +131,7 @@ impl Summary {
             let row = out[group].rows.iter_mut().find(|row| row.name == name);
             row.expect("every cell has a row").seconds_to_decide = need.seconds_alone();
         }
-        out.iter_mut().for_each(GroupSummary::sort);
+        out.iter_mut().for_each(GroupSummary::finish);
         let all: Vec<Verdict> =
             out.iter().flat_map(|group| &group.rows).filter_map(|row| row.verdict).collect();
         Self {
@@ -195,6 +195,52 @@ impl Summary {
                 row.change = row.judged.map(|change| change.interval());
             }
         }
+        let mut rows: Vec<&mut CellSummary> = self
+            .groups
+            .iter_mut()
+            .flat_map(|group| &mut group.rows)
+            .filter(|row| row.judged.is_some())
+            .collect();
+        let changes: Vec<Estimate> = rows.iter().filter_map(|row| row.judged).collect();
+        for (row, verdict) in rows.iter_mut().zip(stats::verdicts(&changes)) {
+            row.change_verdict = Some(verdict);
+        }
+    }
+
+    /// Whether this earlier run has any of these cells.
+    pub(crate) fn has_any_of(&self, groups: &[Group]) -> bool {
+        let has = |group: &Group| {
+            let old = self.groups.iter().find(|old| old.title == group.to_string());
+            old.is_some_and(|old| old.rows.iter().any(|row| group.cells.contains(&row.spec)))
+        };
+        groups.iter().any(has)
+    }
+
+    /// The number of blocks of a cell, such as `3` or `3 to 8`.
+    pub(super) fn block_counts(&self) -> String {
+        let counts = || self.rows().filter(|(_, row)| row.error.is_none()).map(|(_, row)| row.blocks);
+        let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+        if least == most { most.to_string() } else { format!("{least} to {most}") }
+    }
+
+    /// How cells changed since the earlier run. `None` without one.
+    pub(super) fn change_headline(&self) -> Option<String> {
+        let count = |of| self.rows().filter(|(_, row)| row.change_verdict == Some(of)).count();
+        let [slower, faster, same, open] =
+            [Verdict::Slower, Verdict::Faster, Verdict::Same, Verdict::TooClose].map(count);
+        (slower + faster + same + open > 0).then(|| {
+            format!(
+                "Compared with the baseline: {slower} slower, {faster} faster, {same} the same within 10 %, {open} too close to \
+                 call."
+            )
+        })
+    }
+
+    /// How many cells `--fail-if` cannot clear: they may be slower than `ratio` times what they are compared with.
+    pub(crate) fn unclear(&self, ratio: f64) -> usize {
+        let may_be_slower =
+            |row: &CellSummary| row.judged.is_some_and(|judged| judged.interval().low < ratio);
+        self.rows().filter(|(_, row)| may_be_slower(row)).count()
     }
 
     /// Cells that the baseline does not have.
@@ -299,7 +345,7 @@ impl Summary {
             )
         } else {
             let time = plain_duration(seconds);
-            format!("About {time} more would decide the rest: --resume continues this run.")
+            format!("About {time} more would decide the rest: --resume --time T continues this run.")
         })
     }
 }

@@ -4,6 +4,7 @@ mod latency;
 
 use std::fmt::Write as _;
 
+use super::sizes::Sizes;
 use super::summary::{CellSummary, GroupSummary, Summary};
 use crate::stats::SizeVerdict;
 
@@ -13,6 +14,9 @@ pub(super) fn text(summary: &Summary) -> String {
     for group in &summary.groups {
         write_group(&mut out, summary, group, width);
     }
+    for sizes in &Sizes::of(summary) {
+        write_sizes(&mut out, sizes, width);
+    }
     if !summary.about.stores.is_empty() {
         out += "\nStores of other projects:\n";
     }
@@ -20,11 +24,14 @@ pub(super) fn text(summary: &Summary) -> String {
         let _ = writeln!(out, "  {store}");
     }
     let _ = writeln!(out, "\n{}\n", summary.headline());
+    if let Some(change) = summary.change_headline() {
+        let _ = writeln!(out, "{change}\n");
+    }
     if summary.groups.iter().any(|group| group.group.pace.is_some()) {
         out += latency::LEGEND;
     }
     if summary.groups.iter().any(|group| group.group.pace.is_none()) {
-        write_legend(&mut out, summary.blocks);
+        write_legend(&mut out, &summary.block_counts());
     }
     if let Some(advice) = summary.advice() {
         let _ = writeln!(out, "\n{advice}");
@@ -32,7 +39,27 @@ pub(super) fn text(summary: &Summary) -> String {
     out
 }
 
-fn write_legend(out: &mut String, blocks: u32) {
+fn write_sizes(out: &mut String, sizes: &Sizes, width: usize) {
+    let _ = write!(out, "\n{} in million values per second\n  {:width$}", sizes.workload, "parts");
+    for column in &sizes.columns {
+        let _ = write!(out, "  {column:>16}");
+    }
+    let mut last = "";
+    for (dataset, cell, speeds) in &sizes.rows {
+        if *dataset != last {
+            let _ = write!(out, "\n  {dataset}");
+            last = dataset;
+        }
+        let _ = write!(out, "\n  {cell:width$}");
+        for speed in speeds {
+            let text = speed.map_or_else(|| "-".into(), |speed| format!("{speed:.3}"));
+            let _ = write!(out, "  {text:>16}");
+        }
+    }
+    out.push('\n');
+}
+
+fn write_legend(out: &mut String, blocks: &str) {
     let _ = write!(
         out,
         "Blocks: {blocks}. Ratio: the speed over that of the reference in the same block, with its 95 % interval. Faster or slower: by more \
@@ -72,9 +99,10 @@ fn line(row: &CellSummary, is_reference: bool, width: usize) -> String {
         || ("-".into(), "-".into()),
         |r| (format!("{:.2}", r.mid), format!("{:.2} to {:.2}", r.low, r.high)),
     );
+    let interval = if row.has_interval() { interval } else { "-".into() };
     let verdict = if is_reference { "reference".into() } else { row.verdict_words() };
     let interval = if is_reference { String::new() } else { interval };
-    let change = row.change.map_or_else(String::new, |c| format!(", {:.2} times the baseline", c.mid));
+    let change = row.change_words().map_or_else(String::new, |change| format!("; {change}"));
     format!(
         "{:width$} {:>10} {:>10} {:>9} {:7} {:>7} {:>8} {ratio:>7}  {interval:15} {verdict}{change}",
         row.name,

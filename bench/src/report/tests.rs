@@ -207,7 +207,7 @@ fn open_comparison_names_the_time_that_decides_it() {
     let table = table(&summary);
     assert!(table.contains("1 of 2 comparisons are decided: 0 faster, 1 slower"), "{table}");
     assert!(table.contains("too close to call") && table.contains("more would decide"), "{table}");
-    assert!(table.contains("--resume continues this run"), "{table}");
+    assert!(table.contains("--resume --time T continues this run"), "{table}");
     for sample in samples.iter_mut().filter(|sample| sample.again) {
         sample.outcome.as_mut().expect("ran").passes[0].seconds *= 1.5;
     }

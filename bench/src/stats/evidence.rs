@@ -4,7 +4,7 @@ use super::prior::{Prior, Spread};
 use super::{BLOCKS_MIN, Estimate, mean_and_variance, t_above, t_quantile};
 
 /// A difference below this is of no interest, even if it is certain: 2 %.
-const MARGIN: f64 = 1.02;
+pub(super) const MARGIN: f64 = 1.02;
 
 /// Cells within this ratio of each other are the same.
 pub(crate) const SAME_MAX: f64 = 1.10;

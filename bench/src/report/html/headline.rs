@@ -70,7 +70,7 @@ fn write_facts(out: &mut String, summary: &Summary) {
     }
     for (name, value) in [
         ("Timed work", format!("{:.0} % of the time", summary.timed_share * 100.0)),
-        ("Blocks", summary.blocks.to_string()),
+        ("Blocks of a cell", summary.block_counts()),
         (
             "Machine",
             format!("{}, {} cores, {}", summary.host.cpu, summary.host.cores, summary.host.file_system),
@@ -80,6 +80,9 @@ fn write_facts(out: &mut String, summary: &Summary) {
         let _ = writeln!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));
     }
     *out += "</dl>\n";
+    if let Some(change) = summary.change_headline() {
+        let _ = writeln!(out, "<p>{}</p>", escape(&change));
+    }
     if let Some(advice) = summary.advice() {
         let _ = writeln!(out, "<p>{}</p>", escape(&advice));
     }

@@ -61,7 +61,7 @@ fn figure(group: &GroupSummary) -> Option<String> {
     let fastest = points.iter().max_by(|a, b| a.speed.total_cmp(&b.speed))?;
     let column = overview::column(group);
     let figure = format!(
-        "Smallest: {}, {} bytes per value. Fastest: {}, {}.",
+        "Smallest: {}, {} bytes per value. Fastest in this run: {}, {}.",
         smallest.name,
         short(smallest.bytes),
         fastest.name,

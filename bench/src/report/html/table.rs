@@ -9,7 +9,7 @@ use super::{
     parts, word,
 };
 use crate::duration::plain_duration;
-use crate::stats::SizeVerdict;
+use crate::stats::{BLOCKS_MIN, Interval, SizeVerdict};
 
 /// A figure of each cell.
 struct Column {
@@ -179,12 +179,13 @@ fn write_row(
     let ratio = row.ratio.map_or_else(
         || "<td role=\"cell\" class=\"ratio\">–</td><td role=\"cell\" class=\"plot\"></td>".into(),
         |ratio| {
-            let ends = if reference {
+            let ends = if reference || !row.has_interval() {
                 String::new()
             } else {
                 format!(" <small>{:.2} to {:.2}</small>", ratio.low, ratio.high)
             };
-            let plot = interval::row(axis, ratio, class);
+            let seen = if row.has_interval() { ratio } else { Interval { low: ratio.mid, high: ratio.mid, ..ratio } };
+            let plot = interval::row(axis, seen, class);
             format!(
                 "<td role=\"cell\" class=\"ratio\">{:.2}{ends}</td><td role=\"cell\" class=\"plot\">{plot}</td>",
                 ratio.mid
@@ -215,8 +216,14 @@ pub(super) fn count(mean: f64) -> String {
 
 /// What to add to the verdict.
 fn notes(row: &CellSummary) -> Vec<String> {
-    let decide = row.seconds_to_decide.map(|seconds| format!("needs {} more", plain_duration(seconds)));
-    let change = row.change.map(|change| format!("{:.2} × baseline", change.mid));
+    let decide = row.seconds_to_decide.map(|seconds| {
+        if row.has_interval() {
+            format!("needs {} more", plain_duration(seconds))
+        } else {
+            format!("needs {BLOCKS_MIN} blocks")
+        }
+    });
+    let change = row.change_words();
     decide.into_iter().chain(change).collect()
 }
 

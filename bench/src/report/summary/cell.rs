@@ -9,7 +9,7 @@ use crate::duration::plain_duration;
 use crate::matrix::sample::Sample;
 use crate::matrix::spec::{CellSpec, Group};
 use crate::matrix::verdicts::Verdicts;
-use crate::stats::{Estimate, Finding, Interval, SizeVerdict, Verdict, median};
+use crate::stats::{BLOCKS_MIN, Estimate, Finding, Interval, SizeVerdict, Verdict, median};
 use crate::workload::{Figure, Outcome};
 
 /// Cells that were compared: the reference first, then by speed.
@@ -58,6 +58,9 @@ pub(in crate::report) struct CellSummary {
     /// Speed divided by that of an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::report) change: Option<Interval>,
+    /// Whether that is faster or slower than the earlier run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::report) change_verdict: Option<Verdict>,
     /// Whether the earlier run has this cell. `None` without an earlier run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::report) in_baseline: Option<bool>,
@@ -92,17 +95,47 @@ impl GroupSummary {
         Self { group: group.clone(), title: group.to_string(), floor: verdicts.noise_of(at).exp(), rows }
     }
 
-    /// The fastest cells come first, behind the reference. Cells that are not compared keep their order.
-    pub(super) fn sort(&mut self) {
+    /// Derives speeds from ratios, because cells ran in different blocks and only those of one block are comparable. Sorts: the
+    /// fastest cells come first, behind the reference. Cells that are not compared keep their order.
+    pub(super) fn finish(&mut self) {
+        if let Some(reference) = self.rows[0].mvalues_per_s {
+            for row in &mut self.rows[1..] {
+                let derived = |ratio: Interval| Interval {
+                    low: reference.mid * ratio.low,
+                    mid: reference.mid * ratio.mid,
+                    high: reference.mid * ratio.high,
+                };
+                row.mvalues_per_s = row.ratio.map(derived).or(row.mvalues_per_s);
+            }
+        }
         let speed = |row: &CellSummary| row.ratio.map_or(0.0, |ratio| ratio.mid);
         self.rows[1..].sort_by(|a, b| speed(b).total_cmp(&speed(a)));
     }
 }
 
 impl CellSummary {
+    /// Whether there are enough blocks for an interval.
+    pub(in crate::report) fn has_interval(&self) -> bool {
+        self.blocks >= BLOCKS_MIN
+    }
+
+    /// The change since the earlier run in words, with its interval and verdict.
+    pub(in crate::report) fn change_words(&self) -> Option<String> {
+        let (Interval { low, mid, high }, verdict) = self.change.zip(self.change_verdict)?;
+        let word = verdict.name();
+        Some(if self.has_interval() {
+            format!("{mid:.2} times the baseline ({low:.2} to {high:.2}): {word}")
+        } else {
+            format!("{mid:.2} times the baseline: {word}, needs {BLOCKS_MIN} blocks")
+        })
+    }
+
     /// The verdict in words, with the time that would decide it.
     pub(in crate::report) fn verdict_words(&self) -> String {
         let Some(verdict) = self.verdict else { return "-".into() };
+        if verdict == Verdict::TooClose && !self.has_interval() {
+            return format!("{}, needs {BLOCKS_MIN} blocks", verdict.name());
+        }
         match self.seconds_to_decide {
             Some(seconds) if !verdict.is_decided() => {
                 format!("{}, {} more would decide", verdict.name(), plain_duration(seconds))
@@ -151,6 +184,7 @@ impl CellSummary {
                 LatencySummary::new(pace, outcomes.iter().filter_map(|outcome| outcome.latency.as_ref()))
             }),
             change: None,
+            change_verdict: None,
             in_baseline: None,
             digest: digests.first().map(|digest| (*digest).clone()),
             error,
