@@ -79,8 +79,8 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
         out::note(format_args!("left out: the log {log} has no durability {durability}"));
     }
     if plan.is_empty(args) {
-        let what = "no cell is left to run: a workload runs only with parts that it can use and that change it. --list \
-                    prints the parts, workloads and cells";
+        let what = "no cell is left to run: no cell passes --filter, or no workload that runs can use the parts and is \
+                    changed by them. --list prints the parts, workloads and cells";
         return Err(Failure::Usage(what.into()));
     }
     if args.list {
@@ -112,11 +112,12 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     out::note(host.sentence());
     about.datasets.iter().for_each(out::note);
     about.stores.iter().for_each(out::note);
-    run.left_out = choose(args, &mut plan, budget, &about, &results.scratch().join("cell"))?;
+    run.left_out = choose(args, &mut plan, budget, &about, (&results.scratch().join("cell"), &stop))?;
     if stop.load(Ordering::Relaxed) {
         return Err(Failure::Interrupted);
     }
     plan.without(&results.begin(run)?.left_out);
+    results.check(&plan.groups)?;
 
     let samples = blocks::run(args, &plan, &mut results, budget, &stop)?;
     let run = results.end()?;
@@ -143,7 +144,7 @@ fn choose(
     plan: &mut Plan,
     budget: Budget,
     about: &About,
-    scratch: &Path,
+    (scratch, stop): (&Path, &AtomicBool),
 ) -> Result<Vec<String>, Failure> {
     let open_loops = estimate::open_loops_seconds(&plan.groups);
     if open_loops > 0.0 {
@@ -152,12 +153,15 @@ fn choose(
     if !budget.is_limited() {
         if plan.groups[0].pace.is_none() {
             // Only loads the program and one dataset.
-            let _ = estimate::run_alone(&plan.groups[0], 0, 1, scratch);
+            let _ = estimate::run_alone(&plan.groups[0], 0, 1, scratch, stop);
         }
         return Ok(Vec::new());
     }
     let preparation = budget.elapsed();
-    let estimate = Estimate::new(plan, &about.datasets, scratch);
+    let estimate = Estimate::new(plan, &about.datasets, scratch, stop);
+    if stop.load(Ordering::Relaxed) {
+        return Err(Failure::Interrupted);
+    }
     if args.resume.is_some() {
         // It has its first blocks, and the earlier run chose.
         budget.check(1, estimate.block_seconds(&plan.groups), preparation)?;
@@ -176,15 +180,14 @@ fn choose(
     Ok(left_out)
 }
 
-/// A flag that the first Ctrl-C sets. The second Ctrl-C ends the program.
+/// A flag that Ctrl-C or SIGTERM sets. A second Ctrl-C ends the program. A second SIGTERM does not: `timeout` sends two.
 fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the shutdown looks at the flag before the same signal sets it.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| Failure::Io(format!("cannot handle signal {signal}: {error}")))?;
-    }
+    // In this order: the shutdown looks at the flag before the same signal sets it.
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 128 + SIGINT, Arc::clone(&stop))
+        .and_then(|_| signal_hook::flag::register(SIGINT, Arc::clone(&stop)))
+        .and_then(|_| signal_hook::flag::register(SIGTERM, Arc::clone(&stop)))
+        .map_err(|error| Failure::Io(format!("cannot handle signals: {error}")))?;
     Ok(stop)
 }
 

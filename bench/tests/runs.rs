@@ -149,6 +149,29 @@ fn resumed_run_keeps_its_samples() {
     );
 }
 
+/// Story: a damaged line was left out with all lines behind it, or counted as no sample, or ended in a panic or a hang.
+#[test]
+fn resume_refuses_a_damaged_line() {
+    let place = Place::new();
+    assert_code(&place.run(&["--blocks", "1", "--out", "out"]), 0, &[]);
+    let good = place.read("out/results.jsonl");
+    let second = good.lines().nth(1).expect("two lines");
+    for (from, to) in [
+        (second, "garbage".to_owned()),
+        ("\"block\":0", "\"block\":4294967295".into()),
+        ("\"looks\":0", "\"looks\":400000000".into()),
+        ("\"group\":0", "\"group\":9".into()),
+        ("\"cell\":", "\"cell\":7".into()),
+        ("\"values\":", "\"values\":-".into()),
+    ] {
+        let damaged = second.replacen(from, &to, 1);
+        assert_ne!(damaged, second, "{from}");
+        fs::write(place.path("out/results.jsonl"), good.replacen(second, &damaged, 1)).expect("writes");
+        assert_code(&place.run(&["--blocks", "2", "--resume", "out"]), 2, &["results.jsonl: line 2"]);
+        assert_eq!(place.read("out/results.jsonl").lines().count(), good.lines().count(), "{from}");
+    }
+}
+
 #[test]
 fn resume_refuses_another_run() {
     let place = Place::new();
@@ -164,6 +187,18 @@ fn resume_refuses_another_run() {
     fs::write(place.path("out/run.json"), run).expect("writes");
     fs::write(place.path("a.lp"), "m f=1 1\n").expect("writes");
     assert_code(&place.run(&["--smoke", "--resume", "out"]), 2, &["the data was"]);
+}
+
+/// Story: a run with `--baseline` exited with 0 although the baseline had none of its cells, or too few blocks to tell.
+#[test]
+fn baseline_that_tells_nothing_is_named() {
+    let place = Place::new();
+    assert_code(&place.run(&["--smoke", "--out", "out"]), 0, &[]);
+    let baseline = ["--smoke", "--baseline", "out/summary.json"];
+    let unclear = [&baseline[..], &["--fail-if", "slower>5%"]].concat();
+    assert_code(&place.run(&unclear), 0, &["may be", "Compared with the baseline: 0 slower, 0 faster"]);
+    let others = [&baseline[..], &["--workload", "range"]].concat();
+    assert_code(&place.run(&others), 2, &["none of the cells"]);
 }
 
 #[test]

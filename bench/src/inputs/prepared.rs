@@ -191,7 +191,10 @@ impl Points {
     }
 
     fn incomplete(&self) -> String {
-        format!("{}: the prepared dataset is incomplete. Start the run again", self.path.display())
+        format!(
+            "{}: the prepared dataset is incomplete, or a field of the data has two types in one series",
+            self.path.display()
+        )
     }
 }
 

@@ -31,18 +31,18 @@ pub(super) struct Estimate {
 impl Estimate {
     /// Runs the reference and each store of each workload once. This also loads the program and the datasets into the page
     /// cache.
-    pub(super) fn new(plan: &Plan, datasets: &[DatasetLines], scratch: &Path) -> Self {
+    pub(super) fn new(plan: &Plan, datasets: &[DatasetLines], scratch: &Path, stop: &AtomicBool) -> Self {
         let mut all = Self { processes: Vec::new(), stores: HashMap::new(), datasets: datasets.to_vec() };
         for workload in Workload::ALL.into_iter().filter(|workload| workload.is_compared()) {
             let groups = plan.groups.iter().filter(|group| group.workload == workload);
             if let Some(largest) = groups.max_by(|a, b| all.lines(a).total_cmp(&all.lines(b))) {
-                let (_, seconds) = run_alone(largest, 0, PASSES_MIN as usize, scratch);
+                let (_, seconds) = run_alone(largest, 0, PASSES_MIN as usize, scratch, stop);
                 all.processes.push((workload, seconds, all.lines(largest)));
                 let of_size = |group: &&Group| group.workload == workload && group.dataset == largest.dataset;
                 for group in plan.groups.iter().filter(of_size) {
                     for (at, cell) in group.cells.iter().enumerate() {
                         let Some(store) = &cell.store else { continue };
-                        let time = || run_alone(group, at, PASSES_MIN as usize, scratch).1 / seconds;
+                        let time = || run_alone(group, at, PASSES_MIN as usize, scratch, stop).1 / seconds;
                         all.stores.entry((workload, store.clone())).or_insert_with(time);
                     }
                 }
@@ -80,7 +80,12 @@ pub(super) fn open_loops_seconds(groups: &[Group]) -> f64 {
 }
 
 /// Runs one cell of a group.
-pub(super) fn run_alone(group: &Group, cell: usize, passes: usize, scratch: &Path) -> Done {
-    let (mut rng, never) = (Rng::new(0), AtomicBool::new(false));
-    together::run(group, &[&group.cells[cell]], passes, scratch, (&mut rng, &never)).remove(0)
+pub(super) fn run_alone(
+    group: &Group,
+    cell: usize,
+    passes: usize,
+    scratch: &Path,
+    stop: &AtomicBool,
+) -> Done {
+    together::run(group, &[&group.cells[cell]], passes, scratch, (&mut Rng::new(0), stop)).remove(0)
 }

@@ -120,7 +120,11 @@ impl Plan {
                         durable: true,
                         cells: Vec::new(),
                     };
+                    let before = plan.groups.len();
                     plan.add(&group, &reference, &cells, args.filter.as_ref(), registry);
+                    if plan.groups.len() > before && !workload.varies("durability") {
+                        continue;
+                    }
                     group.durable = false;
                     let reference = reference.with("durability", "none");
                     plan.add(&group, &reference, &cells, args.filter.as_ref(), registry);
@@ -481,5 +485,20 @@ mod tests {
         let plan = plan("--alias --filter alias --dataset nyc_weather --workload scan,ingest");
         assert_eq!(names(&plan.groups[0]), ["ring/file/tsm1", "ring/file/tsm1 alias"]);
         assert!(plan.groups.iter().all(|group| group.cells.len() == 2));
+        let titles: Vec<String> = plan.groups.iter().map(ToString::to_string).collect();
+        assert!(
+            titles.iter().all(|title| titles.iter().filter(|other| *other == title).count() == 1),
+            "{titles:?}"
+        );
+    }
+
+    #[test]
+    fn only_a_run_without_choices_selects_nothing() {
+        let selects = |flags: &str| {
+            let words = std::iter::once("matrix").chain(flags.split_whitespace());
+            Line::try_parse_from(words).expect("valid flags").args.selects()
+        };
+        assert!(!selects("") && !selects("--time 60s --seed 2 --out x"));
+        assert!(["--batch 5000", "--log file", "--full", "--workload scan"].into_iter().all(selects));
     }
 }

@@ -2,9 +2,11 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -132,20 +134,31 @@ fn build_apart() -> Result {
     Err(String::from_utf8_lossy(&output.stderr).trim().into())
 }
 
+/// How soon a run ends when the user stops it.
+const STOP_WITHIN: Duration = Duration::from_millis(100);
+
 /// A child process that runs a cell. It works from its start until it is ready, in its passes, and after its end.
-pub(super) struct Process {
+pub(super) struct Process<'a> {
     child: Child,
     /// `None` when no further pass is wanted.
     commands: Option<ChildStdin>,
-    replies: BufReader<ChildStdout>,
+    /// The lines that the process prints.
+    replies: Receiver<String>,
+    /// Ends the wait for a reply.
+    stop: &'a AtomicBool,
     /// Collects what the process prints about its failure.
     errors: Option<JoinHandle<String>>,
     passes: usize,
 }
 
-impl Process {
+impl<'a> Process<'a> {
     /// Starts the process. A failure is text, because other cells continue.
-    pub(super) fn start(group: &Group, cell: &CellSpec, dir: PathBuf) -> Result<Self, String> {
+    pub(super) fn start(
+        group: &Group,
+        cell: &CellSpec,
+        dir: PathBuf,
+        stop: &'a AtomicBool,
+    ) -> Result<Self, String> {
         let program = std::env::current_exe()
             .map_err(|error| format!("cannot find the path of this program: {error}"))?;
         let mut command = Command::new(program);
@@ -177,14 +190,16 @@ impl Process {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("cannot start a cell: {error}"))?;
         let commands = child.stdin.take();
-        let replies = BufReader::new(child.stdout.take().expect("it is piped"));
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let (sender, replies) = mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut errors = child.stderr.take().expect("it is piped");
         let errors = std::thread::spawn(move || {
             let mut text = Vec::new();
             let _ = errors.read_to_end(&mut text);
             String::from_utf8_lossy(&text).trim().to_owned()
         });
-        Ok(Self { child, commands, replies, errors: Some(errors), passes: 0 })
+        Ok(Self { child, commands, replies, stop, errors: Some(errors), passes: 0 })
     }
 
     /// Waits until the process is ready for its first pass.
@@ -219,10 +234,18 @@ impl Process {
 
     /// Reads a line of the process.
     fn reply<T: DeserializeOwned>(&mut self) -> Result<T, String> {
-        let mut line = String::new();
-        let read = self.replies.read_line(&mut line);
-        if read.is_ok_and(|bytes| bytes > 0) {
-            return serde_json::from_str(&line).map_err(|error| format!("a cell printed no result: {error}"));
+        loop {
+            match self.replies.recv_timeout(STOP_WITHIN) {
+                Ok(line) => {
+                    return serde_json::from_str(&line)
+                        .map_err(|error| format!("a cell printed no result: {error}"));
+                }
+                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {
+                    return Err("the run was stopped".into());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
         let status = self.child.wait().map_err(|error| format!("a cell was lost: {error}"))?;
         let text = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
@@ -230,7 +253,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for Process<'_> {
     fn drop(&mut self) {
         self.commands = None;
         // It ended already, or it failed.

@@ -10,6 +10,7 @@ use super::args::Args;
 use super::directory::{self, Directory};
 use super::run::Run;
 use super::sample::Sample;
+use super::spec::Group;
 use crate::failure::Failure;
 
 /// The results of a run. It locks `results.jsonl` until it ends, so that two runs never write to one directory.
@@ -85,19 +86,29 @@ impl Results {
         Ok(serde_json::to_value(&self.run).expect("a run has names as keys"))
     }
 
+    /// Refuses samples of the earlier run that are not of these groups.
+    pub(super) fn check(&self, groups: &[Group]) -> Result<(), Failure> {
+        let lines = self.earlier.len() as u32;
+        let wrong = self.earlier.iter().enumerate().find(|(_, sample)| !sample.is_of(groups, lines));
+        let Some((at, _)) = wrong else { return Ok(()) };
+        let path = self.dir.path.join("results.jsonl");
+        let what = format!("{}: line {} is no sample of this run", path.display(), at + 1);
+        Err(Failure::Usage(what))
+    }
+
     /// Reads the samples of the earlier run. Cuts an incomplete last line, which an interrupted run leaves.
     fn read_back(&mut self) -> Result<(), Failure> {
         let path = self.dir.path.join("results.jsonl");
         let failed = |error: std::io::Error| Failure::io(&path, &error);
         let mut text = String::new();
         self.file.read_to_string(&mut text).map_err(failed)?;
-        let mut len = 0;
-        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            let Ok(sample) = serde_json::from_str(line) else { break };
+        let complete = text.rfind('\n').map_or(0, |end| end + 1);
+        for (at, line) in text[..complete].lines().enumerate() {
+            let sample = serde_json::from_str(line)
+                .map_err(|error| Failure::Usage(format!("{}: line {}: {error}", path.display(), at + 1)))?;
             self.earlier.push(sample);
-            len += line.len() as u64;
         }
-        self.file.set_len(len).map_err(failed)
+        self.file.set_len(complete as u64).map_err(failed)
     }
 
     /// Replaces `run.json` in one step.

@@ -39,6 +39,18 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// Whether this sample, one of `lines`, can be of a run with these groups.
+    pub(super) fn is_of(&self, groups: &[Group], lines: u32) -> bool {
+        let Some(group) = groups.get(self.group) else { return false };
+        group.cells.get(self.cell) == Some(&self.spec)
+            && (group.workload, group.dataset.as_str()) == (self.workload, self.dataset.as_str())
+            && (group.threads, group.batch, group.pace) == (self.threads, self.batch, self.pace)
+            && self.block < lines
+            && self.looks < lines
+            // A line with a field of a wrong type has neither.
+            && self.outcome.is_some() != self.error.is_some()
+    }
+
     pub(crate) fn new(
         block: u32,
         (group, cell, again): Turn,

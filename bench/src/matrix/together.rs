@@ -48,8 +48,9 @@ pub(super) fn run(
     (rng, stop): (&mut Rng, &AtomicBool),
 ) -> Vec<Done> {
     let begun = Instant::now();
-    let start = |(at, cell): (usize, &&CellSpec)| Process::start(group, cell, scratch.join(at.to_string()));
-    let mut all: Vec<Live> = cells.iter().enumerate().map(start).map(Live::new).collect();
+    let start =
+        |(at, cell): (usize, &&CellSpec)| Process::start(group, cell, scratch.join(at.to_string()), stop);
+    let mut all: Vec<Live<'_>> = cells.iter().enumerate().map(start).map(Live::new).collect();
     for live in &mut all {
         live.run(Process::ready);
     }
@@ -59,7 +60,7 @@ pub(super) fn run(
         live.seconds = each;
     }
     loop {
-        let mut next: Vec<&mut Live> = all.iter_mut().filter(|live| live.passes() < passes).collect();
+        let mut next: Vec<&mut Live<'_>> = all.iter_mut().filter(|live| live.passes() < passes).collect();
         if next.is_empty() || stop.load(Ordering::Relaxed) {
             break;
         }
@@ -72,7 +73,7 @@ pub(super) fn run(
     }
     let begun = Instant::now();
     all.iter_mut().flat_map(|live| &mut live.process).for_each(Process::end);
-    let finish = |live: Live| (live.process.and_then(Process::outcome), live.seconds);
+    let finish = |live: Live<'_>| (live.process.and_then(Process::outcome), live.seconds);
     let done: Vec<Done> = all.into_iter().map(finish).collect();
     let each = begun.elapsed().as_secs_f64() / done.len() as f64;
     done.into_iter().map(|(outcome, seconds)| (outcome, seconds + each)).collect()
@@ -85,13 +86,13 @@ fn write_back() {
 }
 
 /// A process, and its part of the time.
-struct Live {
-    process: Result<Process, String>,
+struct Live<'a> {
+    process: Result<Process<'a>, String>,
     seconds: f64,
 }
 
-impl Live {
-    fn new(process: Result<Process, String>) -> Self {
+impl<'a> Live<'a> {
+    fn new(process: Result<Process<'a>, String>) -> Self {
         Self { process, seconds: 0.0 }
     }
 
@@ -100,7 +101,7 @@ impl Live {
         self.process.as_ref().map_or(usize::MAX, Process::passes)
     }
 
-    fn run(&mut self, step: impl FnOnce(&mut Process) -> Result<(), String>) {
+    fn run(&mut self, step: impl FnOnce(&mut Process<'a>) -> Result<(), String>) {
         if let Ok(process) = &mut self.process
             && let Err(error) = step(process)
         {
