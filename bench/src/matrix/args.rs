@@ -102,7 +102,8 @@ pub(crate) struct Args {
     /// Directory for results and engines, on the disk to be measured [default: a new one in target/matrix].
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Continue an earlier run of the same cells, with further --time or up to --blocks [default DIR: --out, else target/matrix/latest].
+    /// Continue an earlier run of the same cells, with further --time or up to --blocks [default DIR: --out, else
+    /// target/matrix/latest].
     #[arg(long, value_name = "DIR")]
     #[expect(clippy::option_option, reason = "the flag may have no value")]
     pub(super) resume: Option<Option<PathBuf>>,

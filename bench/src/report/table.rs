@@ -42,7 +42,7 @@ pub(super) fn text(summary: &Summary) -> String {
 fn write_sizes(out: &mut String, sizes: &Sizes, width: usize) {
     let _ = write!(out, "\n{} in million values per second\n  {:width$}", sizes.workload, "parts");
     for column in &sizes.columns {
-        let _ = write!(out, "  {column:>16}");
+        let _ = write!(out, "  {column:>20}");
     }
     let mut last = "";
     for (dataset, cell, speeds) in &sizes.rows {
@@ -53,7 +53,7 @@ fn write_sizes(out: &mut String, sizes: &Sizes, width: usize) {
         let _ = write!(out, "\n  {cell:width$}");
         for speed in speeds {
             let text = speed.map_or_else(|| "-".into(), |speed| format!("{speed:.3}"));
-            let _ = write!(out, "  {text:>16}");
+            let _ = write!(out, "  {text:>20}");
         }
     }
     out.push('\n');
