@@ -75,7 +75,7 @@ fn run(args: &Args, bench: &Bench) -> Result<(), Failure> {
     if args.list {
         out::print(list::text(&plan, bench));
     }
-    for (log, durability) in plan.left_out.iter().filter(|_| !args.list) {
+    for (log, durability) in plan.unsupported.iter().filter(|_| !args.list) {
         out::note(format_args!("left out: the log {log} has no durability {durability}"));
     }
     if plan.is_empty(args) {

@@ -38,7 +38,7 @@ pub(super) fn text(plan: &Plan, bench: &Bench) -> String {
     for workload in Workload::ALL {
         let _ = writeln!(out, "  {:18} {}", workload.name(), workload.summary());
     }
-    for (log, durability) in &plan.left_out {
+    for (log, durability) in &plan.unsupported {
         let _ = writeln!(out, "\nleft out: the log {log} has no durability {durability}");
     }
     let _ = writeln!(out, "\n{} cells in this run:", plan.cell_count());

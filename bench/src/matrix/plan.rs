@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     /// Whether each group has its reference under a second name.
     alias: bool,
     /// Log and durability of cells that cannot run, because the log does not have the durability.
-    pub(super) left_out: BTreeSet<(String, String)>,
+    pub(super) unsupported: BTreeSet<(String, String)>,
 }
 
 /// The values of one axis.
@@ -88,7 +88,7 @@ impl Plan {
             groups: Vec::new(),
             datasets: datasets.clone(),
             alias: args.alias,
-            left_out: BTreeSet::new(),
+            unsupported: BTreeSet::new(),
         };
         for dataset in &datasets {
             for &workload in &workloads {
@@ -160,9 +160,9 @@ impl Plan {
                 && (cell.store.is_none() || group.workload != Workload::Scan || group.threads == 1)
                 && filter.is_none_or(|filter| filter.keeps(group, cell))
         });
-        let (others, left_out): (Vec<CellSpec>, Vec<CellSpec>) =
+        let (others, unsupported): (Vec<CellSpec>, Vec<CellSpec>) =
             others.partition(|cell| cell.store.is_some() || supports(registry, &cell.log, &cell.durability));
-        self.left_out.extend(left_out.into_iter().map(|cell| (cell.log, cell.durability)));
+        self.unsupported.extend(unsupported.into_iter().map(|cell| (cell.log, cell.durability)));
         if others.is_empty() {
             return;
         }
